@@ -1,0 +1,1 @@
+"""What a door station does: ring plans, calls, access policy, events."""
