@@ -304,7 +304,7 @@ class RegistrationChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault(Event):
-    """Something the station needs is broken; `remedy` tells a technician what to do. Cleared by the same `where`."""
+    """Something the station needs is broken; `remedy` tells a technician what to do. `where` clears it."""
 
     kind: ClassVar[str] = "fault"
     where: str  # "account pbx", "door process", "camera", "store" ...
