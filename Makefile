@@ -1,0 +1,40 @@
+# The verbs of this repository. Each prepares what it needs (tools/setup): a fresh Debian 12 or 13 with
+# Python, git and make is enough. `make demo ARGS="--once"` hands arguments on.
+.PHONY: help setup demo test lint bench
+
+BIN := .venv/bin
+ARGS ?=
+
+help:
+	@echo "make demo    a door station on simulated hardware and an indoor monitor; one call, then yours to ring"
+	@echo "make test    the whole suite, with real peers (Kamailio, baresip, linphone, sipp)"
+	@echo "make lint    ruff, mypy --strict, the floors of docs/architecture.md"
+	@echo "make bench   the measurements: a table here, JSON in build/bench.json"
+	@echo "make setup   packages and .venv only"
+
+setup:
+	@tools/setup test
+
+demo:
+	@tools/setup run
+	@$(BIN)/portero demo $(ARGS)
+
+# Pure parts first: their failures explain the others'. The calls with real peers run in real time and mostly
+# wait, so two at once; they do not share the two cores with fuzzing, which would be heard as gaps.
+test:
+	@tools/setup test
+	@mkdir -p build
+	$(BIN)/pytest -m "not integration" -n 2 $(ARGS)
+	$(BIN)/pytest -m integration -n 2 --dist worksteal $(ARGS)
+
+lint:
+	@tools/setup test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench:
+	@tools/setup test
+	@mkdir -p build
+	$(BIN)/python -m tests.bench --json build/bench.json $(ARGS)
