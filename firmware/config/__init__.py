@@ -1,0 +1,45 @@
+"""The station's one configuration file (TOML), typed.
+
+`load(path)` gives a `Config` or raises `ConfigError` with every fault of the file at once, each with file, line,
+key, what is wrong and what to write instead. The types with their descriptions are in `sections.py`.
+"""
+
+from firmware.config.loading import inspect, load
+from firmware.config.problems import ConfigError, Problem
+from firmware.config.secret import Secret
+from firmware.config.sections import (
+    Access,
+    Account,
+    Button,
+    Calls,
+    Code,
+    Config,
+    Door,
+    Incoming,
+    MediaSection,
+    Sip,
+    Stage,
+    Station,
+    StoreSection,
+)
+
+__all__ = [
+    "Access",
+    "Account",
+    "Button",
+    "Calls",
+    "Code",
+    "Config",
+    "ConfigError",
+    "Door",
+    "Incoming",
+    "MediaSection",
+    "Problem",
+    "Secret",
+    "Sip",
+    "Stage",
+    "Station",
+    "StoreSection",
+    "inspect",
+    "load",
+]

@@ -1,0 +1,260 @@
+"""What must hold between keys: names that are referenced exist, nothing is there twice, times and sums fit.
+
+Each function takes the file as read and reports faults and warnings by path; values that were wrong in themselves
+(`skip`) are left out, so one mistake is reported once. Board inputs and outputs are checked by who loads the board.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from firmware.config.problems import Path, nearest
+from firmware.config.sections import Button, Config
+
+
+class Findings(Protocol):
+    """Where checks report to."""
+
+    def fault(self, path: Path, what: str, write: str) -> None: ...
+    def warn(self, path: Path, what: str, write: str) -> None: ...
+    def wrong(self, path: Path) -> bool:
+        """Whether the value at this path was found wrong already."""
+
+
+def check(config: Config, given: Callable[[Path], bool], findings: Findings) -> None:
+    """Report everything about `config`; `given` says whether a path stands in the file."""
+    _sip(config, findings)
+    _accounts(config, findings)
+    _buttons(config, given, findings)
+    _doors(config, findings)
+    _codes(config, findings)
+    _calls(config, findings)
+    _media(config, findings)
+
+
+def _unique(path: str, key: str, values: Iterable[str], findings: Findings, *, why: str, nested: Path = ()) -> None:
+    seen: dict[str, int] = {}
+    for index, value in enumerate(values):
+        place = (*nested, path, index, key)
+        if findings.wrong(place):
+            continue
+        if value in seen:
+            findings.fault(place, f'"{value}" is {path}[{seen[value]}] already', why)
+        seen.setdefault(value, index)
+
+
+def _known(path: Path, name: str, names: Sequence[str], table: str, findings: Findings) -> None:
+    if name in names or findings.wrong(path):
+        return
+    if not names:
+        findings.fault(
+            path, f'"{name}" is none of [[{table}]]: there are none', f'write [[{table}]] with name = "{name}"'
+        )
+        return
+    guess = nearest(name, names)
+    known = ", ".join(f'"{other}"' for other in names)
+    findings.fault(
+        path, f'"{name}" is none of [[{table}]]', f'write "{guess}"' if guess else f"write one of {known}"
+    )
+
+
+def _sip(config: Config, findings: Findings) -> None:
+    if not config.sip.listen and not findings.wrong(("sip", "listen")):
+        findings.fault(("sip", "listen"), "is empty", 'write listen = ["0.0.0.0:5060"]')
+    seen: set[str] = set()
+    for index, text in enumerate(config.sip.listen):
+        place = ("sip", "listen", index)
+        if text in seen and not text.endswith(":0") and not findings.wrong(place):
+            findings.fault(place, f'"{text}" is there twice', "remove one")
+        seen.add(text)
+
+
+def _accounts(config: Config, findings: Findings) -> None:
+    names = [account.name for account in config.accounts]
+    _unique("accounts", "name", names, findings, why="write a name of its own")
+    for index, account in enumerate(config.accounts):
+        if account.password is not None and account.password_file is not None:
+            findings.fault(
+                ("accounts", index, "password"), "stands beside password_file", "keep one of the two, best the file"
+            )
+
+
+def _buttons(config: Config, given: Callable[[Path], bool], findings: Findings) -> None:
+    if not config.buttons and not findings.wrong(("buttons",)):
+        findings.warn(
+            ("buttons",), "there is no [[buttons]]: nobody can ring", "write one as in docs/configuration.md"
+        )
+    _unique("buttons", "name", [button.name for button in config.buttons], findings, why="write a name of its own")
+    _unique(
+        "buttons",
+        "input",
+        [button.input for button in config.buttons],
+        findings,
+        why="write the input of this button",
+    )
+    accounts = [account.name for account in config.accounts]
+    doors = [door.name for door in config.doors]
+    for index, button in enumerate(config.buttons):
+        place: Path = ("buttons", index)
+        if button.account is not None:
+            _known((*place, "account"), button.account, accounts, "accounts", findings)
+        for position, door in enumerate(button.doors):
+            _known((*place, "doors", position), door, doors, "doors", findings)
+        if doors and not given((*place, "doors")):
+            guess = ", ".join(f'"{door}"' for door in doors)
+            findings.warn(
+                (*place, "doors"),
+                "is not there: who answers this button opens no door",
+                f"write doors = [{guess}], or doors = [] if that is meant",
+            )
+        _stages(config, button, place, findings)
+
+
+def _stages(config: Config, button: Button, place: Path, findings: Findings) -> None:
+    if not button.stages and not findings.wrong((*place, "stages")):
+        findings.fault(
+            (*place, "stages"),
+            "the button rings nobody",
+            'write [[buttons.stages]] with ring = ["101"] below the button',
+        )
+    before = 0.0
+    for index, stage in enumerate(button.stages):
+        path: Path = (*place, "stages", index)
+        if not stage.ring and not findings.wrong((*path, "ring")):
+            findings.fault((*path, "ring"), "is empty", 'write whom to ring: ring = ["101"]')
+        for position, target in enumerate(stage.ring):
+            entry = (*path, "ring", position)
+            if findings.wrong(entry):
+                continue
+            if not target.lower().startswith("sip:") and not config.accounts and not findings.wrong(("accounts",)):
+                findings.fault(
+                    entry,
+                    f'"{target}" is a number, and there is no account to dial it at',
+                    f'write "sip:{target}@" and the address of the phone, or add [[accounts]]',
+                )
+            if target in stage.ring[:position]:
+                findings.fault(entry, f'"{target}" is there twice in one stage', "remove one")
+        if before >= button.ring_limit_s and not findings.wrong((*place, "ring_limit_s")):
+            findings.warn(
+                path,
+                f"is never reached: ringing ends at ring_limit_s, {button.ring_limit_s:g}, it begins at {before:g}",
+                f"write ring_limit_s = {before + stage.seconds:g} for this button",
+            )
+        before += stage.seconds
+
+
+def _doors(config: Config, findings: Findings) -> None:
+    _unique("doors", "name", [door.name for door in config.doors], findings, why="write a name of its own")
+    _unique("doors", "relay", [door.relay for door in config.doors], findings, why="write the relay of this door")
+    for index, door in enumerate(config.doors):
+        place: Path = ("doors", index)
+        if findings.wrong((*place, "pulse_ms")) or findings.wrong((*place, "max_pulse_ms")):
+            continue
+        if door.pulse_ms > door.max_pulse_ms:
+            findings.fault(
+                (*place, "pulse_ms"),
+                f"{door.pulse_ms} is more than max_pulse_ms, {door.max_pulse_ms}",
+                f"write pulse_ms = {door.max_pulse_ms}, or a larger max_pulse_ms",
+            )
+
+
+def _codes(config: Config, findings: Findings) -> None:
+    """Codes are named, never shown. Where two could be meant by the same keys, neither would be safe to accept."""
+    seen: list[tuple[str, str, str]] = []  # digits, code's name, door's name
+    for number, door in enumerate(config.doors):
+        names = [code.name for code in door.codes]
+        _unique("codes", "name", names, findings, why="write a name of its own", nested=("doors", number))
+        for index, code in enumerate(door.codes):
+            place: Path = ("doors", number, "codes", index)
+            key: Path = (*place, "digits_file" if code.digits_file is not None else "digits")
+            if code.digits is None:
+                if code.digits_file is None:
+                    findings.fault((*place, "digits"), "is missing", 'write digits = "..." or digits_file = "..."')
+                continue
+            if findings.wrong(key):
+                continue
+            digits = code.digits.reveal()
+            if len(digits) < config.access.min_code_digits:
+                findings.fault(
+                    key,
+                    f"the code has fewer than {config.access.min_code_digits} digits",
+                    "write a longer one (access.min_code_digits says how long)",
+                )
+            if len(digits) > 32:
+                findings.fault(key, "the code has more than 32 digits", "write a shorter one")
+            for other, name, other_door in seen:
+                if digits == other:
+                    findings.fault(
+                        key, f'the digits are those of code "{name}" of door "{other_door}"', "write others"
+                    )
+                elif digits.startswith(other) or other.startswith(digits):
+                    findings.fault(
+                        key,
+                        f'this code and code "{name}" of door "{other_door}" begin alike, and one ends where the '
+                        "other goes on: the longer could never be typed",
+                        "write others",
+                    )
+            seen.append((digits, code.name, door.name))
+
+
+def _calls(config: Config, findings: Findings) -> None:
+    calls = config.calls
+    times_read = not findings.wrong(("calls", "warning_s")) and not findings.wrong(("calls", "talk_limit_s"))
+    if times_read and calls.warning_s >= calls.talk_limit_s:
+        findings.fault(
+            ("calls", "warning_s"),
+            f"{calls.warning_s:g} is not less than talk_limit_s, {calls.talk_limit_s:g}",
+            f"write warning_s = {min(10, calls.talk_limit_s / 2):g}",
+        )
+    incoming: Path = ("calls", "incoming")
+    if findings.wrong((*incoming, "policy")) or findings.wrong((*incoming, "from")):
+        return
+    if calls.incoming.policy == "auto-answer" and not calls.incoming.from_:
+        findings.fault(
+            (*incoming, "from"),
+            "is missing: auto-answer answers nobody",
+            'write from = ["sip:101@pbx.example.org"]',
+        )
+    if calls.incoming.policy == "refuse" and calls.incoming.from_:
+        findings.warn((*incoming, "from"), 'has no effect while policy is "refuse"', 'write policy = "auto-answer"')
+    access = config.access
+    if access.max_lockout_s < access.lockout_s and not findings.wrong(("access", "max_lockout_s")):
+        findings.fault(
+            ("access", "max_lockout_s"),
+            f"{access.max_lockout_s:g} is less than lockout_s, {access.lockout_s:g}",
+            f"write max_lockout_s = {access.lockout_s:g} or more",
+        )
+
+
+def _media(config: Config, findings: Findings) -> None:
+    codecs = config.media.audio_codecs
+    if not codecs and not findings.wrong(("media", "audio_codecs")):
+        findings.fault(("media", "audio_codecs"), "is empty", 'write audio_codecs = ["PCMA", "PCMU"]')
+    for index, codec in enumerate(codecs):
+        if codec in codecs[:index] and not findings.wrong(("media", "audio_codecs", index)):
+            findings.fault(("media", "audio_codecs", index), f'"{codec}" is there twice', "remove one")
+    if config.media.ports is None or findings.wrong(("media", "ports")):
+        return
+    low, high = config.media.ports
+    path: Path = ("media", "ports")
+    if any(findings.wrong((*path, index)) for index in (0, 1)):
+        return
+    if not (1024 <= low <= 65535 and 1024 <= high <= 65535):
+        findings.fault(path, f"{low} to {high} is not within 1024 to 65535", "write ports = [16384, 16583]")
+        return
+    if low % 2:
+        findings.fault(
+            path, f"{low} is odd: RTP begins at an even port", f"write ports = [{low + 1}, {max(high, low + 200)}]"
+        )
+    elif high - low + 1 < 8:
+        findings.fault(
+            path,
+            f"{low} to {high} is too narrow: each phone that rings takes four ports",
+            f"write ports = [{low}, {low + 199}]",
+        )
+    for index, (_, port) in enumerate(config.sip.listen_addresses if not _any_wrong(config, findings) else ()):
+        if low <= port <= high:
+            findings.fault(path, f"SIP's port {port} (sip.listen[{index}]) is within", "write another range")
+
+
+def _any_wrong(config: Config, findings: Findings) -> bool:
+    return any(findings.wrong(("sip", "listen", index)) for index in range(len(config.sip.listen)))

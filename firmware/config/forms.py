@@ -1,0 +1,156 @@
+"""The forms that texts of the configuration take (SIP URI, number to ring, address to listen on, name ...).
+
+A `Form` is put into a field's `Annotated`: it names the form in the documentation and says of a text what is wrong
+with it and what to write instead. The checks are cheap and syntactic; whether a host answers is seen at run time.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Complaint = tuple[str, str]  # what is wrong, what to write instead
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of text. `complain` returns None for a good text; it never sees a secret's text in its answer."""
+
+    name: str
+    complain: Callable[[str], Complaint | None]
+
+
+# RFC 3261 25.1, as far as a user or a host can be typed wrongly; the SIP layer's own reader is more lenient.
+_SIP_URI = re.compile(
+    r"sips?:(?:(?P<user>[^@<>\s\"]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?"
+    r"(?P<parameters>(?:;[^;?\s<>\"]+)*)(?:\?[^\s<>\"]*)?",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"[A-Za-z0-9*#+_.!~'()&=$,/-]+")
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9.]+):(?P<port>\d{1,5})")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def sip_uri(text: str) -> Complaint | None:
+    """Complain of what is no SIP URI, or is one that this version cannot reach."""
+    if "<" in text or ">" in text:
+        return f'"{text}" has angle brackets', f'"{text[text.find("<") + 1 :].rstrip("> ")}"'
+    found = _SIP_URI.fullmatch(text)
+    if found is None:
+        bare = re.sub(r"^[a-z]*:/*|\s", "", text, flags=re.IGNORECASE)
+        guess = f"sip:{bare}"
+        return (
+            f'"{text}" is not a SIP URI',
+            f'"{guess if _SIP_URI.fullmatch(guess) else "sip:door@pbx.example.org"}"',
+        )
+    if text[:5].lower() == "sips:":
+        return f'"{text}" asks for TLS, and this version speaks UDP and TCP', f'"sip:{text[5:]}"'
+    host = found["host"]
+    if wrong := _host_complaint(host):
+        return f'"{text}": {wrong}', f'"{text.replace(host, "pbx.example.org", 1)}", or the right address'
+    if found["port"] and not 1 <= int(found["port"]) <= 65535:
+        return f'"{text}": there is no port {found["port"]}', f'"{text.replace(":" + found["port"], ":5060", 1)}"'
+    for parameter in found["parameters"].lower().split(";"):
+        if parameter.startswith("transport=") and parameter not in ("transport=udp", "transport=tcp"):
+            return f'"{text}" asks for {parameter[10:]}, and this version speaks UDP and TCP', "transport=tcp"
+    return None
+
+
+def sip_uri_with_user(text: str) -> Complaint | None:
+    if complaint := sip_uri(text):
+        return complaint
+    found = _SIP_URI.fullmatch(text)
+    if found is not None and not found["user"]:
+        return f'"{text}" names no user', f'"sip:door@{text[4:]}"'
+    return None
+
+
+def target(text: str) -> Complaint | None:
+    """A number or user at the account's domain, or a SIP URI."""
+    if text.lower().startswith(("sip:", "sips:")) or "<" in text:
+        return sip_uri(text)
+    if _NUMBER.fullmatch(text):
+        return None
+    if _SIP_URI.fullmatch(f"sip:{text}"):
+        return f'"{text}" is neither a number nor a SIP URI', f'"sip:{text}"'
+    return f'"{text}" is neither a number nor a SIP URI', '"101", or "sip:101@192.168.1.20"'
+
+
+def listen_address(text: str) -> Complaint | None:
+    found = _LISTEN.fullmatch(text)
+    if found is None:
+        if re.fullmatch(r"\d{1,5}", text):
+            return f'"{text}" names no address', f'"0.0.0.0:{text}"'
+        if text.count(":") > 1 and "[" not in text:
+            return f'"{text}" is no address and port', f'"[{text}]:5060"'
+        if re.fullmatch(r"[0-9.]+|\[[0-9A-Fa-f:.]+\]", text):
+            return f'"{text}" names no port', f'"{text}:5060"'
+        return f'"{text}" is no address and port', '"0.0.0.0:5060", or "[::]:5060" for IPv6'
+    if wrong := _host_complaint(found["host"]):
+        return f'"{text}": {wrong}', f'"0.0.0.0:{found["port"]}"'
+    if int(found["port"]) > 65535:
+        return f'"{text}": there is no port {found["port"]}', '"0.0.0.0:5060"'
+    return None
+
+
+def split_listen_address(text: str) -> tuple[str, int]:
+    """(host without brackets, port) of a text that `listen_address` accepts."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def name(text: str) -> Complaint | None:
+    """A name that other keys, events and command lines use: one word."""
+    if _NAME.fullmatch(text):
+        return None
+    guess = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.") or "name"
+    return f'"{text}" is no name: letters, digits, "-", "_" and "." only, as it is typed in commands', f'"{guess}"'
+
+
+def country(text: str) -> Complaint | None:
+    if re.fullmatch(r"[a-z]{2}", text):
+        return None
+    if re.fullmatch(r"[A-Za-z]{2}", text):
+        return f'"{text}" is written in capitals', f'"{text.lower()}"'
+    return f'"{text}" is no country code of two letters', '"es", "de", "fr", "gb" ...'
+
+
+def absolute_path(text: str) -> Complaint | None:
+    if text.startswith("/"):
+        return None
+    return (
+        f'"{text}" depends on the folder the station is started in',
+        f'"/{text.lstrip("./~")}" or another absolute path',
+    )
+
+
+def some_text(text: str) -> Complaint | None:
+    return None if text.strip() else ("is empty", "a text, or leave the key out")
+
+
+def code_digits(text: str) -> Complaint | None:
+    """The text is a secret: nothing of it comes back."""
+    if re.fullmatch(r"[0-9*#]+", text):
+        return None
+    return "holds something other than 0-9, * and #", "keys a telephone has"
+
+
+def _host_complaint(host: str) -> str:
+    bare = host.strip("[]")
+    if host.startswith("[") or re.fullmatch(r"[0-9.]+", host):
+        try:
+            ipaddress.ip_address(bare)
+        except ValueError:
+            return f"{bare} is no IP address"
+    return ""
+
+
+SIP_URI = Form("SIP URI", sip_uri)
+SIP_ADDRESS = Form("SIP URI with a user", sip_uri_with_user)
+TARGET = Form("number or SIP URI", target)
+LISTEN = Form("address:port", listen_address)
+NAME = Form("name", name)
+COUNTRY = Form("country code", country)
+ABSOLUTE_PATH = Form("absolute path", absolute_path)
+SOME_TEXT = Form("text", some_text)
+CODE = Form("secret digits", code_digits)

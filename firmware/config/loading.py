@@ -1,0 +1,189 @@
+"""A configuration file from the disk to a `Config`, or to the list of everything that is wrong with it.
+
+Passwords and codes that stand in files of their own are read here too, so a Config holds them all as `Secret`.
+"""
+
+import errno
+import logging
+import os
+import stat
+from pathlib import Path as FilePath
+
+from msgspec.structs import replace
+
+from firmware.config import checks, toml_text
+from firmware.config.forms import code_digits
+from firmware.config.problems import ConfigError, Path, Problem, dotted
+from firmware.config.reading import Reader
+from firmware.config.secret import Secret
+from firmware.config.sections import Config
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 1_000_000  # a building of a thousand flats needs a fifth of it
+SECRET_MAX_BYTES = 4096
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """The configuration of `path`; warnings go to the log. Raises ConfigError with every fault at once."""
+    config, problems = inspect(path)
+    if config is None:
+        raise ConfigError(problems)
+    for problem in problems:
+        log.warning("%s", problem)
+    return config
+
+
+def inspect(path: str | os.PathLike[str]) -> tuple[Config | None, tuple[Problem, ...]]:
+    """(the configuration, or None where a fault forbids it; faults and warnings by line)."""
+    file = os.fspath(path)
+    try:
+        text = _text(file)
+        table = toml_text.parse(text)
+    except _Unreadable as error:
+        return None, (Problem(file, 0, "", error.what, error.write),)
+    except toml_text.TomlSyntaxError as error:
+        return None, (Problem(file, error.line, "", error.what, error.write),)
+    if not table:
+        what = "the file is empty" if not text.strip() else "the file holds remarks only"
+        return None, (
+            Problem(file, 0, "", what, "write at least one button; docs/configuration.md has an example"),
+        )
+    findings = _Findings(file, toml_text.locate(text))
+    reader = Reader(findings.fault)
+    config: Config = reader.table(Config, table, ())
+    findings.marked = reader.wrong
+    config = _with_secret_files(config, FilePath(file), findings)
+    checks.check(config, findings.lines.__contains__, findings)
+    _world_readable(file, config, findings)
+    problems = tuple(sorted(findings.problems, key=lambda problem: problem.line))
+    return (None if any(not problem.warning for problem in problems) else config), problems
+
+
+class _Unreadable(Exception):
+    def __init__(self, what: str, write: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.write = write
+
+
+class _Findings:
+    """Collects problems and gives each the line of its key, or of the nearest table round it."""
+
+    def __init__(self, file: str, lines: dict[Path, int]) -> None:
+        self.lines = lines
+        self.problems: list[Problem] = []
+        self.marked: set[Path] = set()
+        self._file = file
+
+    def fault(self, path: Path, what: str, write: str) -> None:
+        self._add(path, what, write, warning=False)
+        self.marked.add(path)
+
+    def warn(self, path: Path, what: str, write: str) -> None:
+        self._add(path, what, write, warning=True)
+
+    def wrong(self, path: Path) -> bool:
+        return path in self.marked
+
+    def _add(self, path: Path, what: str, write: str, *, warning: bool) -> None:
+        place = path
+        while place and place not in self.lines:
+            place = place[:-1]
+        line = self.lines[place] if place else 0
+        self.problems.append(Problem(self._file, line, dotted(path), what, write, warning))
+
+
+def _text(file: str) -> str:
+    try:
+        # Opened without waiting: a FIFO in the file's place must not hang the start.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                kind = "a folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "no regular file"
+                raise _Unreadable(f"is {kind}", "name the configuration file itself")
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    if len(data) > MAX_BYTES:
+        raise _Unreadable(
+            f"is larger than {MAX_BYTES} bytes", "name the configuration file: this is something else"
+        )
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _Unreadable("is UTF-16 text", "save it as UTF-8")
+    try:
+        # utf-8-sig: Notepad's byte order mark is no fault of the technician's.
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _Unreadable(f"line {line} is not UTF-8 text", "save the file as UTF-8") from None
+
+
+def _unreadable(file: str, error: OSError) -> _Unreadable:
+    if error.errno == errno.ENOENT:
+        return _Unreadable("there is no such file", "give the path of the configuration file")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return _Unreadable("may not be read by this user", f"let it: chgrp portero {file}; chmod 640 {file}")
+    if error.errno == errno.EISDIR:
+        return _Unreadable("is a folder", "name the configuration file itself")
+    return _Unreadable(f"cannot be read: {error.strerror}", "check the disk and the path")
+
+
+def _with_secret_files(config: Config, file: FilePath, findings: _Findings) -> Config:
+    accounts = []
+    for index, account in enumerate(config.accounts):
+        if account.password_file is not None and account.password is None:
+            path: Path = ("accounts", index, "password_file")
+            account = replace(account, password=_secret(account.password_file, file, path, findings))
+        accounts.append(account)
+    doors = []
+    for number, door in enumerate(config.doors):
+        codes = []
+        for index, code in enumerate(door.codes):
+            path = ("doors", number, "codes", index, "digits_file")
+            if code.digits_file is not None and code.digits is not None:
+                findings.fault(
+                    (*path[:-1], "digits"), "stands beside digits_file", "keep one of the two, best the file"
+                )
+            elif code.digits_file is not None:
+                digits = _secret(code.digits_file, file, path, findings)
+                if digits is not None and (complaint := code_digits(digits.reveal())):
+                    findings.fault(path, f"the file {complaint[0]}", "write the code alone on its first line")
+                code = replace(code, digits=digits)
+            codes.append(code)
+        doors.append(replace(door, codes=tuple(codes)))
+    return replace(config, accounts=tuple(accounts), doors=tuple(doors))
+
+
+def _secret(name: str, file: FilePath, path: Path, findings: _Findings) -> Secret | None:
+    """The first line of a secret's file."""
+    if findings.wrong(path):
+        return None
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    where = FilePath(credentials or file.parent) / name
+    try:
+        with where.open("rb") as stream:
+            data = stream.read(SECRET_MAX_BYTES + 1)
+        lines = data.decode().splitlines()
+    except OSError as error:
+        unreadable = _unreadable(str(where), error)
+        findings.fault(path, f"{where}: {unreadable.what}", "put the file there, readable by the station alone")
+        return None
+    except UnicodeDecodeError:
+        findings.fault(path, f"{where} is not UTF-8 text", "write the secret alone on its first line")
+        return None
+    if not lines or not lines[0].strip() or len(data) > SECRET_MAX_BYTES:
+        findings.fault(
+            path, f"{where} does not begin with a line to use", "write the secret alone on its first line"
+        )
+        return None
+    return Secret(lines[0].strip())
+
+
+def _world_readable(file: str, config: Config, findings: _Findings) -> None:
+    inline = any(account.password is not None and account.password_file is None for account in config.accounts)
+    inline |= any(
+        code.digits is not None and code.digits_file is None for door in config.doors for code in door.codes
+    )
+    if inline and os.stat(file).st_mode & stat.S_IROTH:
+        findings.warn((), "holds passwords or codes and every user may read it", f"run chmod o= {file}")

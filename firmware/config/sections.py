@@ -1,0 +1,284 @@
+"""The configuration's types: one Struct for each table of the TOML file, each key with its meaning beside it.
+
+docs/configuration.md is generated from what stands here (docs/generate.py). Reading a file into these types is
+`reading.py`; what must hold between keys is `checks.py`. Paths and hardware names are checked by who opens them.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from firmware.config import forms
+from firmware.config.secret import Secret
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all tables."""
+
+
+def says(description: str, *examples: object) -> Meta:
+    """What a key means, and an example for the documentation."""
+    return Meta(description=description, examples=list(examples))
+
+
+class Station(Section, frozen=True, kw_only=True):
+    """The station itself."""
+
+    name: Annotated[str, forms.SOME_TEXT, says("Name of this door, as shown to people.", "Calle Mayor 5")] = (
+        "Portero"
+    )
+    board: Annotated[
+        str,
+        forms.SOME_TEXT,
+        says("Board the station runs on: a folder of board/, or a path of a board.toml.", "simulated"),
+    ] = "simulated"
+    country: Annotated[
+        str,
+        forms.COUNTRY,
+        says("Country whose tones (ringback, busy) the visitor hears, ISO 3166 in small letters.", "es"),
+    ] = "es"
+    state_dir: Annotated[
+        str, forms.ABSOLUTE_PATH, says("Folder of what outlives a restart: the event store and the lock's journal.")
+    ] = "/var/lib/portero"
+    run_dir: Annotated[str, forms.ABSOLUTE_PATH, says("Folder of the sockets of `doorctl` and `portero-door`.")] = (
+        "/run/portero"
+    )
+
+
+class Sip(Section, frozen=True, kw_only=True):
+    """SIP, for all accounts."""
+
+    listen: Annotated[
+        tuple[Annotated[str, forms.LISTEN], ...],
+        says(
+            "Addresses and ports of SIP, each by UDP and TCP. Port 0: any free one.", ["0.0.0.0:5060", "[::]:5060"]
+        ),
+    ] = ("0.0.0.0:5060",)
+    user_agent: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says("Text of the User-Agent header; left out: Portero and its version.", "Portero"),
+    ] = None
+
+    @property
+    def listen_addresses(self) -> tuple[tuple[str, int], ...]:
+        """(host without brackets, port) of each entry of `listen`."""
+        return tuple(forms.split_listen_address(text) for text in self.listen)
+
+
+class Account(Section, frozen=True, kw_only=True):
+    """A registration at a PBX or provider. Without any, buttons ring SIP URIs directly."""
+
+    name: Annotated[str, forms.NAME, says("Name by which buttons and `doorctl status` mean this account.", "pbx")]
+    address: Annotated[str, forms.SIP_ADDRESS, says("Our own address at the server.", "sip:door@pbx.example.org")]
+    registrar: Annotated[
+        str | None,
+        forms.SIP_URI,
+        says("Server to register at; left out: the domain of `address`.", "sip:192.168.1.2"),
+    ] = None
+    outbound_proxy: Annotated[
+        str | None,
+        forms.SIP_URI,
+        says("Server that every request of this account goes to first.", "sip:proxy.example.org;transport=tcp"),
+    ] = None
+    username: Annotated[
+        str | None, forms.SOME_TEXT, says("Name for the password; left out: the user of `address`.", "door")
+    ] = None
+    password: Annotated[Secret | None, says("Password. Better kept in a file: see `password_file`.")] = None
+    password_file: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says(
+            "File whose first line is the password. A relative path is looked up in $CREDENTIALS_DIRECTORY "
+            "(systemd's LoadCredential=), else beside the configuration file.",
+            "pbx-password",
+        ),
+    ] = None
+    display_name: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says("Name shown on the called phones, unless the button has its own.", "Front door"),
+    ] = None
+    expires_s: Annotated[
+        int,
+        Meta(ge=30, le=86400),
+        says("Seconds that a registration is asked for; it is refreshed at 85 % of what is granted."),
+    ] = 600
+    register: Annotated[
+        bool, says("Register there; false: only send calls (a PBX that knows the station by its address).")
+    ] = True
+
+
+class Stage(Section, frozen=True, kw_only=True):
+    """One stage of a button's ring plan: who rings at once, and for how long before the next stage."""
+
+    ring: Annotated[
+        tuple[Annotated[str, forms.TARGET], ...],
+        says(
+            "Who rings, all at once: numbers at the account's domain, or SIP URIs (no server needed).",
+            ["101", "102"],
+        ),
+    ]
+    seconds: Annotated[float, Meta(gt=0, le=600), says("Seconds until the next stage, if nobody answers.")] = 30
+
+
+class Button(Section, frozen=True, kw_only=True):
+    """A bell button, the flat behind it, and its ring plan."""
+
+    name: Annotated[str, forms.NAME, says("Name by which events and `doorctl press` mean this button.", "flat-1a")]
+    input: Annotated[str, forms.NAME, says("The board's input that it is wired to.", "button1")]
+    label: Annotated[str, says("Text beside the button, for people.", "1A Garcia")] = ""
+    display_name: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says("Name shown on the phones that ring; left out: the account's.", "Door, 1A"),
+    ] = None
+    account: Annotated[
+        str | None, forms.NAME, says("Account that its calls go out on; left out: the first of the file.", "pbx")
+    ] = None
+    second_press: Annotated[
+        Literal["ignore", "extend", "cancel"],
+        says("What another press does while it rings: nothing, start the ring plan anew, or end the ringing."),
+    ] = "ignore"
+    ring_limit_s: Annotated[
+        float, Meta(gt=0, le=600), says("Seconds after which ringing ends, whatever the stages say.")
+    ] = 60
+    doors: Annotated[
+        tuple[Annotated[str, forms.NAME], ...], says("Doors that the called flat may open.", ["street"])
+    ] = ()
+    stages: Annotated[tuple[Stage, ...], says("The ring plan.")] = ()
+
+
+class Code(Section, frozen=True, kw_only=True):
+    """A code that opens the door when it is typed in a call."""
+
+    name: Annotated[str, forms.NAME, says("Name that the log shows in place of the digits.", "family")]
+    digits: Annotated[
+        Secret | None,
+        forms.CODE,
+        says("The code: 0-9, * and #. Better kept in a file: see `digits_file`.", "4711#"),
+    ] = None
+    digits_file: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says("File whose first line is the code; looked up like `password_file`.", "street-family"),
+    ] = None
+
+
+class Door(Section, frozen=True, kw_only=True):
+    """A door and the relay that opens it."""
+
+    name: Annotated[str, forms.NAME, says("Name by which buttons and `doorctl unlock` mean this door.", "street")]
+    relay: Annotated[str, forms.NAME, says("The board's output that switches the strike.", "relay1")]
+    pulse_ms: Annotated[int, Meta(ge=50, le=60_000), says("Milliseconds that the relay is on.")] = 3000
+    max_pulse_ms: Annotated[
+        int, Meta(ge=50, le=60_000), says("Longest time the lock process ever leaves the relay on, whoever asks.")
+    ] = 10_000
+    codes: Annotated[tuple[Code, ...], says("Codes that open it.")] = ()
+
+
+class Incoming(Section, frozen=True, kw_only=True):
+    """Calls to the station."""
+
+    policy: Annotated[
+        Literal["refuse", "auto-answer"],
+        says("Refuse every call to the station, or answer those of `from` that can prove who they are."),
+    ] = "refuse"
+    from_: Annotated[
+        tuple[Annotated[str, forms.SIP_URI], ...],
+        says(
+            "Who may call. A From header alone proves nothing: the call has to come through the account's server "
+            "or from the target's own address.",
+            ["sip:101@pbx.example.org"],
+        ),
+    ] = field(name="from", default=())
+
+
+class Calls(Section, frozen=True, kw_only=True):
+    """Limits and habits of calls."""
+
+    talk_limit_s: Annotated[float, Meta(gt=0, le=3600), says("Seconds after which a call is ended.")] = 180
+    warning_s: Annotated[
+        float, Meta(ge=0), says("Seconds before that end at which both sides hear a warning tone; 0: none.")
+    ] = 10
+    hangup_after_unlock_s: Annotated[
+        float,
+        Meta(ge=0, le=600),
+        says("Seconds from opening the door to the end of the call; 0: the call goes on."),
+    ] = 5
+    unlock_while_ringing: Annotated[
+        bool, says("Accept a code before the call is answered, from a phone whose picture already runs.")
+    ] = False
+    dtmf_timeout_s: Annotated[
+        float, Meta(gt=0, le=60), says("Seconds after which digits typed so far are forgotten.")
+    ] = 3
+    incoming: Annotated[Incoming, says("Calls to the station.")] = Incoming()
+
+
+class Access(Section, frozen=True, kw_only=True):
+    """What keeps people from guessing codes."""
+
+    wrong_codes: Annotated[
+        int, Meta(ge=1, le=100), says("Wrong codes within `window_s` after which none is accepted.")
+    ] = 5
+    window_s: Annotated[float, Meta(gt=0), says("Seconds in which wrong codes are counted together.")] = 60
+    lockout_s: Annotated[
+        float, Meta(gt=0), says("Seconds without codes after the first time; doubled with each further.")
+    ] = 30
+    max_lockout_s: Annotated[float, Meta(gt=0), says("Longest such time, in seconds.")] = 3600
+    min_code_digits: Annotated[
+        int,
+        Meta(ge=1, le=32),
+        says("Fewest digits that a code may have; lower it only for an installation that has to."),
+    ] = 4
+
+
+class MediaSection(Section, frozen=True, kw_only=True):
+    """Sound and picture."""
+
+    ports: Annotated[
+        tuple[int, int] | None,
+        says(
+            "First and last UDP port of RTP, where a firewall wants a range; left out: any free ones.",
+            [16384, 16583],
+        ),
+    ] = None
+    audio_codecs: Annotated[
+        tuple[Literal["PCMA", "PCMU"], ...], says("Sound codecs offered, the preferred one first.")
+    ] = ("PCMA", "PCMU")
+    video: Annotated[bool, says("Offer the camera's picture.")] = True
+
+
+class StoreSection(Section, frozen=True, kw_only=True):
+    """The store of events behind `doorctl events` and `doorctl why`."""
+
+    max_events: Annotated[int, Meta(ge=1000, le=10_000_000), says("Events kept; the oldest go first.")] = 50_000
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    station: Station = Station()
+    sip: Sip = Sip()
+    accounts: tuple[Account, ...] = ()
+    buttons: tuple[Button, ...] = ()
+    doors: tuple[Door, ...] = ()
+    calls: Calls = Calls()
+    access: Access = Access()
+    media: MediaSection = MediaSection()
+    store: StoreSection = StoreSection()
+
+    def account(self, name: str | None) -> Account | None:
+        """The account of this name; the first of the file for None; None where there is none."""
+        return _first(self.accounts, name)
+
+    def button(self, name: str) -> Button | None:
+        return next((button for button in self.buttons if button.name == name), None)
+
+    def door(self, name: str) -> Door | None:
+        return next((door for door in self.doors if door.name == name), None)
+
+
+def _first(accounts: Sequence[Account], name: str | None) -> Account | None:
+    return next((account for account in accounts if name is None or account.name == name), None)
