@@ -13,10 +13,10 @@ from firmware.sip.errors import LocalProtocolError, RemoteProtocolError
 
 Parameters = tuple[tuple[str, str | None], ...]
 
-_TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]"
-token = re.compile(f"{_TOKEN}+")
+_CHAR = r"[A-Za-z0-9\-.!%*_+`'~]"
+token = re.compile(f"{_CHAR}+")
 # Host, unquoted generic parameter values, quoted string: what may follow "=" in a header parameter.
-_gen_value = re.compile(rf"{_TOKEN}+|\[[0-9A-Fa-f:.]+\]|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_gen_value = re.compile(rf"{_CHAR}+|\[[0-9A-Fa-f:.]+\]|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 quoted_string = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _quoted_pair = re.compile(r"\\(.)", re.DOTALL)
 _escaped_octets = re.compile(r"(?:%[0-9A-Fa-f]{2})+")

@@ -10,137 +10,22 @@ Matching messages to transactions is not done here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
 
 from firmware.sip.abnf import check_line, split_list, token, unsigned
-from firmware.sip.errors import LocalProtocolError, RemoteProtocolError
-from firmware.sip.headers import CANONICAL, LIST_FIELDS, CSeq, Via, canonical_name, split_addresses
+from firmware.sip.errors import RemoteProtocolError
+from firmware.sip.fields import Headers as Headers
+from firmware.sip.headers import CANONICAL, CSeq, Via, canonical_name, split_addresses
+from firmware.sip.status import REASON_PHRASES
 from firmware.sip.uri import NameAddr, Uri
 
 MAX_HEAD = 65_536  # octets; a UDP datagram is smaller, a stream's head must have some bound
 MAX_LINES = 200  # header lines; the longest real message seen (IMS, many Vias and Routes) has under 60
-
-_T = TypeVar("_T")
-_MISSING = object()
 
 _head_end = re.compile(rb"\r?\n\r?\n")
 _line_end = re.compile(r"\r?\n")
 _fold = re.compile(r"[ \t]*\r?\n[ \t]+")
 _status_line = re.compile(r"SIP/2\.0 +([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE | re.DOTALL)
 _version = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
-
-
-class Headers:
-    """Header fields in order, names without regard to case and with compact forms expanded; values are text."""
-
-    __slots__ = ("_fields", "_typed")
-
-    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        self._fields: list[tuple[str, str]] = []
-        self._typed: dict[str, Any] = {}
-        for name, value in fields:
-            self.add(name, value)
-
-    @classmethod
-    def _received(cls, fields: list[tuple[str, str]]) -> Headers:
-        headers = cls.__new__(cls)
-        headers._fields = fields  # names are canonical already, values one line each
-        headers._typed = {}
-        return headers
-
-    def get(self, name: str) -> str | None:
-        """The first line's value of field `name`, or None."""
-        name = CANONICAL.get(name) or canonical_name(name)
-        for key, value in self._fields:
-            if key == name:
-                return value
-        return None
-
-    def get_all(self, name: str) -> list[str]:
-        """The value of every line of field `name`, lists unsplit."""
-        name = CANONICAL.get(name) or canonical_name(name)
-        return [value for key, value in self._fields if key == name]
-
-    def values(self, name: str) -> list[str]:
-        """Every value of field `name`, comma-separated lists split where the field is one."""
-        name = CANONICAL.get(name) or canonical_name(name)
-        lines = [value for key, value in self._fields if key == name]
-        if name not in LIST_FIELDS:
-            return lines
-        return [item for line in lines for item in split_list(line)]
-
-    def add(self, name: str, value: str) -> None:
-        """Append a line. LocalProtocolError if it would break into two."""
-        name = CANONICAL.get(name) or canonical_name(name)
-        self._check(name, value)
-        self._typed.pop(name, None)
-        self._fields.append((name, value))
-
-    def prepend(self, name: str, value: str) -> None:
-        """Put a line before all others of its name (Via, Record-Route), or first of all."""
-        name = canonical_name(name)
-        self._check(name, value)
-        self._typed.pop(name, None)
-        at = next((index for index, (key, _) in enumerate(self._fields) if key == name), 0)
-        self._fields.insert(at, (name, value))
-
-    def set(self, name: str, value: str) -> None:
-        """Make `value` the only line of field `name`, in the first one's place."""
-        name = canonical_name(name)
-        self._check(name, value)
-        self._typed.pop(name, None)
-        fields: list[tuple[str, str]] = []
-        placed = False
-        for field in self._fields:
-            if field[0] != name:
-                fields.append(field)
-            elif not placed:
-                fields.append((name, value))
-                placed = True
-        if not placed:
-            fields.append((name, value))
-        self._fields = fields
-
-    def remove(self, name: str) -> None:
-        """Drop every line of field `name`; none is no error."""
-        name = canonical_name(name)
-        self._typed.pop(name, None)
-        self._fields = [field for field in self._fields if field[0] != name]
-
-    def copy(self) -> Headers:
-        return Headers._received(list(self._fields))
-
-    def typed(self, name: str, read: Callable[[list[str]], _T]) -> _T:
-        """`read(lines of field name)`, kept until the field changes. `name` is canonical."""
-        value: _T = self._typed.get(name, _MISSING)
-        if value is _MISSING:
-            value = self._typed[name] = read([text for key, text in self._fields if key == name])
-        return value
-
-    def __contains__(self, name: str) -> bool:
-        return self.get(name) is not None
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(self._fields)
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Headers) and self._fields == other._fields
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
-
-    def __repr__(self) -> str:
-        return f"Headers({[name for name, _ in self._fields]})"  # values may be secrets
-
-    @staticmethod
-    def _check(name: str, value: str) -> None:
-        if not token.fullmatch(name):
-            raise LocalProtocolError(f"not a header name: {name!r}")
-        if "\r" in value or "\n" in value:
-            raise LocalProtocolError(f"line break in the header field {name}")
 
 
 class Message:
@@ -392,7 +277,7 @@ def parse_head(data: bytes, *, complete: bool) -> tuple[Request | Response, int]
                 continue
             known = canonical_name(name)
         fields.append((known, value.strip()))
-    message.headers = Headers._received(fields)
+    message.headers = Headers.received(fields)
     message.charset = charset
     message.repairs = repairs
     if wrong is not None:
@@ -530,65 +415,6 @@ def _check_common(message: Message) -> None:
         getattr(message, read)
 
 
-REASON_PHRASES = {
-    100: "Trying",
-    180: "Ringing",
-    181: "Call Is Being Forwarded",
-    182: "Queued",
-    183: "Session Progress",
-    199: "Early Dialog Terminated",
-    200: "OK",
-    202: "Accepted",
-    300: "Multiple Choices",
-    301: "Moved Permanently",
-    302: "Moved Temporarily",
-    305: "Use Proxy",
-    380: "Alternative Service",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    406: "Not Acceptable",
-    407: "Proxy Authentication Required",
-    408: "Request Timeout",
-    410: "Gone",
-    413: "Request Entity Too Large",
-    414: "Request-URI Too Long",
-    415: "Unsupported Media Type",
-    416: "Unsupported URI Scheme",
-    420: "Bad Extension",
-    421: "Extension Required",
-    422: "Session Interval Too Small",
-    423: "Interval Too Brief",
-    469: "Bad Info Package",
-    480: "Temporarily Unavailable",
-    481: "Call/Transaction Does Not Exist",
-    482: "Loop Detected",
-    483: "Too Many Hops",
-    484: "Address Incomplete",
-    485: "Ambiguous",
-    486: "Busy Here",
-    487: "Request Terminated",
-    488: "Not Acceptable Here",
-    489: "Bad Event",
-    491: "Request Pending",
-    493: "Undecipherable",
-    500: "Server Internal Error",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Server Time-out",
-    505: "Version Not Supported",
-    513: "Message Too Large",
-    580: "Precondition Failure",
-    600: "Busy Everywhere",
-    603: "Decline",
-    604: "Does Not Exist Anywhere",
-    606: "Not Acceptable",
-}
-
-
 def response_to(request: Request, status: int, reason: str = "", *, to_tag: str | None = None) -> Response:
     """The skeleton of a response (RFC 3261 section 8.2.6): what must be copied, as it was spelt.
 
@@ -604,7 +430,7 @@ def response_to(request: Request, status: int, reason: str = "", *, to_tag: str 
             if to_tag and status > 100 and _tag_of(value) is None:
                 value += f";tag={to_tag}"
             fields.append((name, value))
-    response = Response(status, reason or REASON_PHRASES.get(status, ""), Headers._received(fields))
+    response = Response(status, reason or REASON_PHRASES.get(status, ""), Headers.received(fields))
     response.charset = request.charset
     return response
 
