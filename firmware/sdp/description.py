@@ -25,7 +25,7 @@ Attribute = tuple[str, str]  # name and value; the value of a flag is empty
 
 _MEDIA = re.compile(r"([!-~]+)[ \t]+([0-9]{1,5})(?:/[0-9]+)?[ \t]+([!-~]+)((?:[ \t]+[!-~]+)*)[ \t]*")
 _CONNECTION = re.compile(r"(?i:IN)[ \t]+(?i:(IP4|IP6))[ \t]+([!-~]+)[ \t]*")
-_RTPMAP = re.compile(r"([0-9]{1,3})[ \t]+([!-.0-~]+)/([1-9][0-9]{0,6})(?:/([1-9][0-9]?))?")
+_RTPMAP = re.compile(r"([0-9]{1,3})[ \t]+([!-.0-~]+)/([1-9][0-9]{0,6})(?![0-9])(?:/([1-9][0-9]?))?")
 _FMTP = re.compile(r"([0-9]{1,3})[ \t]+(.+)")
 _RTCP = re.compile(r"([0-9]{1,5})(?:[ \t]+(.*))?")
 
