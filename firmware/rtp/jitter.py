@@ -1,0 +1,357 @@
+"""Adaptive jitter buffer for audio: packets in at their arrival, exactly one tick of sound out per tick.
+
+Works in samples of the RTP clock, so packets of 10 to 60 ms, mixed, fit a 20 ms tick. How late packets are is
+measured against the earliest of the last 150; the target delay covers nearly all of that. A dry buffer conceals
+without advancing, which is how delay grows; a packet known to be lost is concealed and passed over; delay shrinks
+a frame at a time, in silence or when it has been too long for half a second. Telephone-events and comfort noise
+are "present, not audio". Decoding and concealment are the caller's, see `concealment`.
+"""
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .packet import RtpPacket
+
+COMFORT_NOISE = 13  # static payload type of RFC 3389
+_WINDOW = 150
+_MAX_QUEUE = 64  # packets: over a second of the shortest ones
+_MAX_EVENTS = 64
+
+
+class Play(NamedTuple):
+    """Samples `start` to `start + samples` of a packet's payload. `follows`: no sample is missing before them."""
+
+    payload: bytes
+    start: int
+    samples: int
+    follows: bool
+
+
+class Conceal(NamedTuple):
+    """Sound is missing."""
+
+    samples: int
+
+
+class Noise(NamedTuple):
+    """The peer is silent and said how its room sounds (RFC 3389 payload)."""
+
+    payload: bytes
+    samples: int
+
+
+class Empty(NamedTuple):
+    """There is nothing to play and nothing is missing: before the first packet, in pauses, during events."""
+
+    samples: int
+
+
+Piece = Play | Conceal | Noise | Empty
+
+
+class _Queued(NamedTuple):
+    timestamp: int  # extended
+    sequence: int  # extended
+    payload: bytes
+    samples: int
+    noise: bool
+
+
+class JitterBuffer:
+    """Playout of one audio stream. `samples_of` gives the samples of a payload: its length for G.711 and G.722."""
+
+    def __init__(
+        self,
+        clock_hz: int = 8000,
+        *,
+        tick_ms: int = 20,
+        max_delay_ms: int = 240,
+        samples_of: Callable[[bytes], int] = len,
+    ) -> None:
+        self._clock_hz = clock_hz
+        self._tick = clock_hz * tick_ms // 1000
+        self._max = clock_hz * max_delay_ms // 1000
+        self._samples_of = samples_of
+        self._slow = clock_hz * 56 // 1000
+        self._least = clock_hz * 5 // 1000
+        self._slack = clock_hz * 5 // 1000
+
+        self._ssrc = -1
+        self._queue: list[_Queued] = []
+        self._window: deque[int] = deque(maxlen=_WINDOW)
+        self._sorted: list[int] = []
+        self._last_timestamp = 0
+        self._highest = 0  # extended sequence
+        self._seen = 0  # bit i: highest - i was received
+        self._bad = -1  # the number that would confirm a new sequence
+        self._events: deque[int] = deque(maxlen=_MAX_EVENTS)
+
+        self._playing = False
+        self._next = 0  # extended timestamp of the next sample to play
+        self._played = 0  # extended sequence of the packet played last
+        self._held = 0  # samples concealed in this dry spell without advancing
+        self._pause = b""  # comfort noise payload, b"" for events
+        self._pause_at = -1  # where in the sequence the peer fell silent on purpose
+        self._follows = True
+        self._over = 0
+        self._quiet = 0
+
+        self.received = 0
+        self.late = 0
+        self.duplicates = 0
+        self.ticks = 0  # while playing
+        self.concealed = 0  # samples
+        self.played = 0  # samples
+        self.skipped = 0  # samples passed over to shorten the delay
+        self.stretched = 0  # samples of silence inserted to lengthen it
+
+    # --- in ------------------------------------------------------------------------------------------------
+
+    def put(self, packet: RtpPacket, arrival_s: float) -> None:
+        """Take an audio or comfort noise packet that arrived at `arrival_s`, on the clock of `pop`'s `now_s`."""
+        arrival = int(arrival_s * self._clock_hz)
+        if packet.ssrc != self._ssrc:
+            self._begin(packet, arrival)
+        sequence = self._sequence(packet.sequence)
+        if sequence < 0:
+            self.duplicates += 1
+            return
+        self.received += 1
+        last = self._last_timestamp
+        timestamp = last + ((packet.timestamp - last + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        lateness = arrival - timestamp
+        if self._sorted and abs(lateness - self._sorted[0]) > self._clock_hz:
+            self._begin(packet, arrival)
+            sequence = self._sequence(packet.sequence)
+            timestamp = packet.timestamp
+            lateness = arrival - timestamp
+        if timestamp > last:
+            self._last_timestamp = timestamp
+        ordered = self._sorted
+        if not self._playing and not self._queue and ordered and lateness - ordered[0] > self._max // 2:
+            # The peer's timestamps stood still in a pause, or the path changed: measure anew.
+            self._window.clear()
+            ordered.clear()
+        if len(self._window) == _WINDOW:
+            del ordered[bisect_left(ordered, self._window[0])]
+        self._window.append(lateness)
+        insort(ordered, lateness)
+
+        noise = packet.payload_type == COMFORT_NOISE
+        samples = 0 if noise else self._samples_of(packet.payload)
+        queue = self._queue
+        if self._playing and timestamp + samples <= self._next and not noise:
+            self.late += 1
+            return
+        queued = _Queued(timestamp, sequence, packet.payload, samples, noise)
+        if not queue or timestamp > queue[-1].timestamp:
+            queue.append(queued)
+        else:
+            insort(queue, queued)
+        if len(queue) > _MAX_QUEUE:
+            del queue[0]
+
+    def put_event(self, packet: RtpPacket) -> None:
+        """A telephone-event packet of the same stream: its sequence number is not lost, and no sound is due."""
+        if packet.ssrc != self._ssrc:
+            return
+        sequence = self._sequence(packet.sequence)
+        if sequence < 0:
+            return
+        self._events.append(sequence)
+        if sequence - 0x10000 == self._highest:
+            self._pause = b""
+            self._pause_at = sequence
+
+    def _begin(self, packet: RtpPacket, arrival: int) -> None:
+        """Another source, or the same one with another clock: forget what was learnt."""
+        self._ssrc = packet.ssrc
+        self._queue.clear()
+        self._window.clear()
+        self._sorted.clear()
+        self._events.clear()
+        self._last_timestamp = packet.timestamp
+        self._highest = packet.sequence - 1
+        self._seen = 0
+        self._playing = False
+        self._follows = False
+        self._pause_at = -1
+        self._held = 0
+        self._bad = -1
+
+    def _sequence(self, sequence: int) -> int:
+        """Extended sequence number; -1 for one that was received before (or is older than can be told)."""
+        delta = ((sequence - self._highest + 0x8000) & 0xFFFF) - 0x8000
+        if delta <= -64:
+            if sequence != self._bad:
+                self._bad = (sequence + 1) & 0xFFFF
+                return -1
+            delta += 0x10000  # two in a row from elsewhere: the peer began a new sequence (RFC 3550 A.1)
+        if delta > 0:
+            self._highest += delta
+            self._seen = (self._seen << min(delta, 64) | 1) & 0xFFFFFFFFFFFFFFFF
+            return self._highest + 0x10000  # never below zero, whatever is reordered at the beginning
+        bit = 1 << -delta
+        if self._seen & bit:
+            return -1
+        self._seen |= bit
+        return self._highest + delta + 0x10000
+
+    # --- out -----------------------------------------------------------------------------------------------
+
+    def target(self) -> int:
+        """The delay to keep over the earliest packets, in samples."""
+        ordered = self._sorted
+        if len(ordered) < 2:
+            return self._least
+        spread = ordered[len(ordered) * 9 // 10] - ordered[0]
+        # 2.5 times the 90th percentile is the 99.7th of exponential jitter, from fewer packets than that would
+        # take; past 56 ms the ear minds more delay more than a rare gap.
+        wanted = min(spread * 5 // 2, self._slow * 5 // 7 + spread * 7 // 10)
+        wanted = max(wanted, ordered[len(ordered) * 96 // 100] - ordered[0], self._least)
+        return min(wanted, self._max)
+
+    def pop(self, now_s: float, *, quiet: bool = False) -> list[Piece]:
+        """The next tick's sound: pieces that add up to exactly one tick.
+
+        `quiet`: what was played last was silence, so that delay may change unheard.
+        """
+        now = int(now_s * self._clock_hz)
+        queue = self._queue
+        tick = self._tick
+        if not self._playing:
+            if not queue or now - queue[0].timestamp - self._sorted[0] < self.target():
+                return [self._silence(tick)]
+            self._playing = True
+            self._next = queue[0].timestamp
+            self._played = queue[0].sequence - 1
+            self._held = 0
+            self._over = 0
+            self._follows = False
+        self.ticks += 1
+        self._quiet = self._quiet + 1 if quiet else 0
+        if queue and queue[0].timestamp <= self._next:
+            delay = now - self._next - self._sorted[0]
+            if self._held:
+                self._resume(delay)
+            elif self._adjust(delay):
+                self.stretched += tick
+                return [Conceal(tick)]
+        pieces: list[Piece] = []
+        need = tick
+        while need:
+            if not queue:
+                pieces.append(self._dry(need))
+                break
+            timestamp, sequence, payload, samples, noise = queue[0]
+            if timestamp + samples <= self._next:
+                del queue[0]
+                if noise:
+                    self._pause = payload
+                    self._pause_at = self._played = sequence
+            elif timestamp <= self._next:
+                start = self._next - timestamp
+                count = min(samples - start, need)
+                pieces.append(Play(payload, start, count, self._follows))
+                self._follows = True
+                self._held = 0
+                self._next += count
+                need -= count
+                self.played += count
+                self._played = sequence
+                if start + count == samples:
+                    del queue[0]
+            elif self._held:  # the wait for what is lost was its concealment
+                passed = min(timestamp - self._next, self._held)
+                self._next += passed
+                self._held -= passed
+                self._follows = False
+            else:
+                count = min(timestamp - self._next, need)
+                if self._pause_at > self._played or self._nothing_lost(sequence):
+                    pieces.append(self._silence(count))
+                else:
+                    pieces.append(Conceal(count))
+                    self.concealed += count
+                self._next += count
+                need -= count
+        return pieces
+
+    def _silence(self, samples: int) -> Piece:
+        if self._pause and self._pause_at >= self._played:
+            return Noise(self._pause, samples)
+        return Empty(samples)
+
+    def _dry(self, samples: int) -> Piece:
+        """Nothing to play: silence in a pause, else concealment, and playout waits where it is."""
+        if self._pause_at >= self._played:
+            self._playing = False  # talk begins again at the target delay
+            return self._silence(samples)
+        if self._held >= self._max:
+            self._playing = False
+            self._pause = b""
+            return Empty(samples)
+        self._held += samples
+        self.concealed += samples
+        self._follows = True  # concealment goes on from what was played, and joins by itself
+        return Conceal(samples)
+
+    def _nothing_lost(self, sequence: int) -> bool:
+        """Whether every packet between the one played last and `sequence` was an event."""
+        missing = sequence - self._played - 1
+        return missing <= 0 or (
+            missing <= _MAX_EVENTS and all(number in self._events for number in range(self._played + 1, sequence))
+        )
+
+    def _resume(self, delay: int) -> None:
+        """Sound is back after a dry spell: if it came a moment late, pass over that moment and keep the delay."""
+        if delay - self._tick >= self.target() - self._slack:
+            passed = min(self._tick, self._held)
+            self._next += passed
+            self.skipped += passed
+            self._follows = False
+        self._held = 0
+
+    def _adjust(self, delay: int) -> bool:
+        """Move the delay toward the target by a tick; True where a tick of silence is to be inserted."""
+        tick = self._tick
+        target = self.target()
+        if delay - tick >= target - self._slack:
+            self._over += 1
+            if self._quiet >= 5 or self._over >= 25:
+                last = self._queue[-1]
+                if last.timestamp + last.samples - self._next >= 2 * tick:
+                    self._next += tick
+                    self.skipped += tick
+                    self._follows = False
+                    self._over = 20
+                    self._quiet = 0
+            return False
+        self._over = 0
+        if self._quiet >= 5 and delay < target - self._slack:
+            self._quiet = 0
+            return True
+        return False
+
+    # --- what it knows -------------------------------------------------------------------------------------
+
+    @property
+    def depth_s(self) -> float:
+        """Sound waiting in the buffer."""
+        if not self._queue or not self._playing:
+            return 0.0
+        last = self._queue[-1]
+        return max(0, last.timestamp + last.samples - self._next) / self._clock_hz
+
+    @property
+    def target_s(self) -> float:
+        """The delay aimed at, over the earliest packets."""
+        return self.target() / self._clock_hz
+
+    @property
+    def concealed_share(self) -> float:
+        """Concealed samples of all that were due, 0 to 1."""
+        due = self.played + self.concealed
+        return self.concealed / due if due else 0.0
