@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 log = logging.getLogger(__name__)
 
 Media = Literal["audio", "video"]
+PressAction = Literal["ring", "ignore", "extend", "cancel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class ButtonPressed(Event):
     button: str
     source: str  # "gpio", "doorctl", "demo"
     edge_s: float
-    action: Literal["ring", "ignore", "extend", "cancel"] = "ring"
+    action: PressAction = "ring"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +301,15 @@ class RegistrationChanged(Event):
     reason: str
     retry_s: float = 0.0
     expires_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorProcess(Event):
+    """portero-door came or went. Without it no door opens."""
+
+    kind: ClassVar[str] = "door-process"
+    connected: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

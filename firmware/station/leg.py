@@ -1,0 +1,151 @@
+"""One leg: a SIP call, its offer/answer, its media and the keys that come over it, joined under one name.
+
+It translates: SIP events into what the visit wants to know, SDP into where media goes, DTMF into decisions of
+`access`. It decides nothing about ringing or opening.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from firmware.media.engine import Engine, MediaLeg
+from firmware.media.events import MediaEvent
+from firmware.sdp.errors import SdpError
+from firmware.sdp.offer_answer import Agreement, LocalMedia, OfferAnswer, State
+from firmware.station.access import CodeReader
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """What every leg offers."""
+
+    audio_codecs: tuple[str, ...]
+    video: bool
+    video_profile_level_id: str
+
+
+class Leg:
+    """`call` is the SIP core's number, 0 until the INVITE exists. `party` is whom we dialled, or who called."""
+
+    def __init__(
+        self,
+        name: str,
+        press: int,
+        party: str,
+        account: str,
+        host: str,
+        engine: Engine,
+        settings: MediaSettings,
+        reader: CodeReader,
+        session_id: int,
+        on_media: Callable[["Leg", MediaEvent], None],
+    ) -> None:
+        """Binds the media ports; OSError where there are none."""
+        self.name = name
+        self.press = press
+        self.party = party
+        self.account = account
+        self.direction: Literal["outgoing", "incoming"] = "outgoing"
+        self.call = 0
+        self.reader = reader
+        self._host = host
+        self._settings = settings
+        self._sdp = OfferAnswer(session_id)
+        self._talk = self._listen = False
+        self.media: MediaLeg = engine.open_leg(
+            name, host, lambda event: on_media(self, event), video=settings.video
+        )
+
+    def offer(self) -> bytes:
+        return self._sdp.create_offer(self._local())
+
+    def provisional(self, sdp: bytes) -> Agreement | None:
+        """An answer in a 1xx: picture and sound flow from now on. None where it has no usable one."""
+        if not sdp:
+            return None
+        try:
+            agreement = self._sdp.receive_answer(sdp, provisional=True)
+        except SdpError as error:
+            log.warning("leg %s: SDP of a provisional response is not usable: %s", self.name, error)
+            return None
+        self._connect(agreement)
+        return agreement
+
+    def answered(self, sdp: bytes) -> str:
+        """The final answer. Returns what is wrong with it; empty: the call has sound.
+
+        A 200 without SDP keeps what an earlier 183 agreed (RFC 6337 3.1.1; peers that leave it out exist).
+        """
+        try:
+            agreement = self._sdp.receive_answer(sdp)
+        except SdpError as error:
+            return f"the answer's SDP is not usable: {error}"
+        if agreement.audio is None:
+            return "the answer accepts no sound"
+        self._connect(agreement)
+        return ""
+
+    def acknowledged(self, sdp: bytes) -> None:
+        """The ACK of our 2xx: it carries the answer where our 2xx carried the offer."""
+        if self._sdp.state is State.LOCAL_OFFER:
+            wrong = self.answered(sdp)
+            if wrong:
+                log.warning("leg %s: ACK: %s; the session stays as it was", self.name, wrong)
+                self._sdp.reject_offer()
+
+    def answer(self, sdp: bytes) -> bytes:
+        """Our answer to a peer's offer. SdpError where nothing is in common, OutOfTurn while ours is open."""
+        self._sdp.receive_offer(sdp)
+        answer, agreement = self._sdp.create_answer(self._local())
+        self._connect(agreement)
+        return answer
+
+    def set_audio(self, *, talk: bool, listen: bool) -> None:
+        self._talk, self._listen = talk, listen
+        self.media.set_audio(talk=talk, listen=listen)
+
+    def status(self) -> dict[str, object]:
+        return {"leg": self.name, "party": self.party, "talk": self._talk, **self.media.statistics()}
+
+    def _connect(self, agreement: Agreement) -> None:
+        self.media.connect(agreement, talk=self._talk, listen=self._listen)
+
+    def _local(self) -> LocalMedia:
+        return LocalMedia(
+            host=self._host,
+            audio_port=self.media.audio_port,
+            video_port=self.media.video_port,
+            audio_codecs=self._settings.audio_codecs,
+            video_profile_level_id=self._settings.video_profile_level_id,
+        )
+
+
+def sends_sound(agreement: Agreement | None) -> bool:
+    """Whether the peer said that sound will come from it."""
+    return agreement is not None and agreement.audio is not None and agreement.audio.receives
+
+
+def digit_of_info(content_type: str, body: bytes) -> str | None:
+    """The key in an INFO request: `application/dtmf-relay` (`Signal=5`), `application/dtmf` (`5`).
+
+    Vendors write blanks round `=`, leave out Duration, and send 10 and 11 for `*` and `#` (media.md 5.2).
+    """
+    text = body[:256].decode("ascii", "replace")
+    if content_type == "application/dtmf-relay":
+        for line in text.replace("\r", "\n").split("\n"):
+            key, _, value = line.partition("=")
+            if key.strip().lower() == "signal":
+                return _key(value)
+        return None
+    if content_type == "application/dtmf":
+        return _key(text)
+    return None
+
+
+def _key(text: str) -> str | None:
+    text = text.strip().upper()
+    text = {"10": "*", "11": "#"}.get(text, text)
+    return text if len(text) == 1 and text in "0123456789*#ABCD" else None

@@ -1,0 +1,654 @@
+"""The station: buttons, visits, codes and doors on one side, the SIP endpoint, the media engine and the lock
+process on the other. What to do is decided by the pure machines (`visit`, `access`); this module carries it out on
+the event loop's thread, publishes what happened, and answers `doorctl`.
+
+Nothing here waits: a press becomes an INVITE within the same call.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+
+from firmware.config import Button, Config
+from firmware.media import events as media_events
+from firmware.media.engine import Engine
+from firmware.net import door_client
+from firmware.net.door_client import DoorClient
+from firmware.net.sip_endpoint import SipEndpoint
+from firmware.sdp.errors import OutOfTurn, SdpError
+from firmware.sip import events as sip_events
+from firmware.sip.errors import ProtocolError
+from firmware.sip.uri import Uri
+from firmware.station import events
+from firmware.station.access import Code, CodeReader, Decision, Grant, Lockout, Policy
+from firmware.station.events import EventStream, Evidence
+from firmware.station.leg import Leg, MediaSettings, digit_of_info, sends_sound
+from firmware.station.overview import Overview
+from firmware.station.status import ControlError
+from firmware.station.visit import (
+    Action,
+    Ended,
+    EndLeg,
+    Limits,
+    Plan,
+    Publish,
+    Sound,
+    Stage,
+    StartLeg,
+    Talk,
+    Visit,
+    Warn,
+)
+
+log = logging.getLogger(__name__)
+
+INCOMING = "*incoming"  # a plan's name that no button can have
+UNLOCK_TIMEOUT_S = 2.0  # portero-door answers within milliseconds; after this it is not there
+BUSY_HERE, FORBIDDEN, NOT_ACCEPTABLE, REQUEST_PENDING, SERVER_ERROR = 486, 403, 488, 491, 500
+
+
+class Station:
+    """`phone.on_event`, `door.on_event` and the buttons' callbacks lead here, all on the event loop's thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        stream: EventStream,
+        phone: SipEndpoint,
+        engine: Engine,
+        door: DoorClient,
+        *,
+        first_press: int = 1,
+        video_profile_level_id: str = "42e01f",
+        now: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._stream = stream
+        self._phone = phone
+        self._engine = engine
+        self._door = door
+        self._now = now
+        self._next_press = first_press
+        self._limits = Limits(config.calls.talk_limit_s, config.calls.warning_s, config.calls.hangup_after_unlock_s)
+        self._media = MediaSettings(config.media.audio_codecs, config.media.video, video_profile_level_id)
+        access = config.access
+        self._policy = Policy(
+            access.wrong_codes,
+            access.window_s,
+            access.lockout_s,
+            access.max_lockout_s,
+            config.calls.dtmf_timeout_s,
+            config.calls.unlock_while_ringing,
+        )
+        self._lockout = Lockout(self._policy)
+        self._codes = tuple(
+            Code(door_.name, code.name, code.digits.reveal())
+            for door_ in config.doors
+            for code in door_.codes
+            if code.digits is not None
+        )
+        self._visits: dict[int, Visit] = {}
+        self._active: Visit | None = None  # the one that the visitor hears
+        self._legs: dict[str, Leg] = {}
+        self._by_call: dict[int, Leg] = {}
+        self._sounding: str | None = None  # leg whose early sound the visitor hears
+        self._pulses: dict[int, int] = {}  # request of the lock process -> press
+        self._door_press: dict[str, int] = {}  # door -> press whose pulse is on
+        self._waiting: dict[int, asyncio.Future[str]] = {}  # request -> doorctl waiting for its outcome
+        self._faults: dict[str, events.Fault] = {}
+        self.overview = Overview(config)
+        stream.subscribe(self.overview.take)
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+
+    # --- what the house does -------------------------------------------------------------------------------
+
+    def pressed(self, button: str, source: str, edge_s: float) -> int:
+        """The button went down at `edge_s` (monotonic seconds). Returns the number of the press."""
+        now = self._now()
+        plan = self._plan(self._button(button))
+        active = self._active if self._active is not None and self._active.phase in ("ringing", "talking") else None
+        if active is not None:
+            if active.phase == "talking" or active.plan.name == plan.name:
+                self._tell_press(active.press, button, source, edge_s, active.press_again(now))
+                self._carry_out(active)
+                return active.press
+            # Another flat's button while one rings: the visitor corrects himself.
+            active.cancel("another button was pressed", now)
+            self._carry_out(active)
+        visit = self._new_visit(plan)
+        self._tell_press(visit.press, button, source, edge_s, "ring")
+        if not plan.stages:
+            self._fault(f"button {button}", "has no ring plan", f"give buttons.{button} at least one stage")
+            self._stream.publish(events.PressEnded(press=visit.press, outcome="failed", reason="no ring plan"))
+            del self._visits[visit.press]
+            return visit.press
+        self._active = visit
+        visit.begin(now)
+        self._carry_out(visit)
+        return visit.press
+
+    async def stop(self, reason: str) -> None:
+        """Ends what is going on; the SIP endpoint says good-bye afterwards."""
+        self._stopping = True
+        self._stream.publish(events.StationStopping(reason=reason))
+        now = self._now()
+        for visit in tuple(self._visits.values()):
+            visit.cancel("station stops", now)
+            self._carry_out(visit)
+        self._engine.play(None)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- SIP -----------------------------------------------------------------------------------------------
+
+    def sip_event(self, event: sip_events.Event) -> None:
+        if isinstance(event, sip_events.RegistrationChanged):
+            self._registration(event)
+            return
+        if isinstance(event, sip_events.IncomingCall):
+            self._incoming(event)
+            return
+        leg = self._by_call.get(getattr(event, "call", 0))
+        if leg is None:
+            return
+        visit = self._visits[leg.press]
+        now = self._now()
+        match event:
+            case sip_events.InviteSent():
+                self._stream.publish(
+                    events.InviteSent(press=leg.press, leg=leg.name, target=leg.party, account=leg.account)
+                )
+            case sip_events.CallTrying():
+                visit.leg_trying(leg.name)
+            case sip_events.CallProgress():
+                agreement = leg.provisional(event.sdp)
+                visit.leg_ringing(
+                    leg.name,
+                    event.status,
+                    early_sound=sends_sound(agreement),
+                    early_media=agreement is not None,
+                    now=now,
+                )
+            case sip_events.CallAnswered():
+                wrong = leg.answered(event.sdp)
+                if wrong:
+                    log.warning("leg %s: %s", leg.name, wrong)
+                    self._phone.hangup(leg.call, reason=f'SIP;cause={NOT_ACCEPTABLE};text="Not Acceptable Here"')
+                    self._leg_over(leg, visit, "us", NOT_ACCEPTABLE, wrong)
+                    return
+                leg.reader.answered = True
+                visit.leg_answered(leg.name, now)
+            case sip_events.CallEnded():
+                self._leg_over(leg, visit, event.by, event.status, event.reason)
+                return
+            case sip_events.CallAcknowledged():
+                leg.acknowledged(event.sdp)
+                return
+            case sip_events.Reoffered():
+                self._reoffered(leg, event.sdp)
+            case sip_events.InfoReceived():
+                self._info(leg, event)
+            case _:
+                return
+        self._carry_out(visit)
+
+    def _leg_over(self, leg: Leg, visit: Visit, by: str, status: int, reason: str) -> None:
+        self._by_call.pop(leg.call, None)
+        self._legs.pop(leg.name, None)
+        if self._sounding == leg.name:
+            self._sounding = None
+        statistics = leg.media.close()
+        visit.leg_ended(leg.name, by, status, reason, statistics, self._now())  # type: ignore[arg-type]  # same words
+        self._carry_out(visit)
+
+    def _registration(self, event: sip_events.RegistrationChanged) -> None:
+        self._stream.publish(
+            events.RegistrationChanged(
+                account=event.account,
+                state=event.state,
+                status=event.status,
+                reason=event.reason,
+                retry_s=event.retry_s,
+                expires_s=event.expires_s,
+            )
+        )
+        where = f"account {event.account}"
+        if event.state == "failed":
+            remedy = (
+                "check username and password of the account"
+                if event.status in (401, 403, 407)
+                else "check that the registrar is running and can be reached"
+            )
+            what = f"not registered: {event.status or 'no answer'} {event.reason}".strip()
+            self._fault(where, what, f"{remedy}; next try in {event.retry_s:.0f} s")
+        elif event.state == "registered":
+            self._fault_cleared(where)
+
+    def _incoming(self, event: sip_events.IncomingCall) -> None:
+        caller = str(event.caller.uri)
+        source = f"{event.source.transport}:{event.source.remote[0]}:{event.source.remote[1]}"
+        status, reason, proven = self._judge_caller(event)
+        if not status:
+            try:
+                self._let_in(event, caller, source, proven)
+            except SdpError as error:
+                status, reason = NOT_ACCEPTABLE, str(error)
+            except OSError as error:
+                status, reason = SERVER_ERROR, f"no media port: {error}"
+        if status:
+            self._phone.hangup(event.call, status=status)
+            self._stream.publish(events.IncomingRefused(caller=caller, source=source, status=status, reason=reason))
+
+    def _judge_caller(self, event: sip_events.IncomingCall) -> tuple[int, str, str]:
+        """(0, "", how the caller proved itself) to let it in, else (status, reason, "")."""
+        incoming = self._config.calls.incoming
+        if incoming.policy != "auto-answer":
+            return FORBIDDEN, "calls to the station are refused (calls.incoming.policy)", ""
+        allowed = next((uri for uri in map(Uri.parse, incoming.from_) if _same_user(uri, event.caller.uri)), None)
+        if allowed is None:
+            return FORBIDDEN, "the caller is not in calls.incoming.from", ""
+        if event.account:
+            proven = f"through the server of account {event.account}"
+        elif event.source.remote[0] == allowed.host:
+            proven = f"from its own address {allowed.host}"
+        else:
+            return FORBIDDEN, "the caller did not prove who it is: a From header is no proof", ""
+        if self._active is not None and self._active.phase in ("ringing", "talking"):
+            return BUSY_HERE, "the door is in use", ""
+        if not event.sdp:
+            return NOT_ACCEPTABLE, "the call offers no media", ""
+        return 0, "", proven
+
+    def _let_in(self, event: sip_events.IncomingCall, caller: str, source: str, proven: str) -> None:
+        visit = self._new_visit(Plan(INCOMING, ()))
+        try:
+            leg = self._open_leg(f"{visit.press}.1", visit, caller, event.account, event.source.local[0])
+            leg.direction, leg.call = "incoming", event.call
+            answer = leg.answer(event.sdp)
+        except (OSError, SdpError):
+            self._forget(f"{visit.press}.1")
+            del self._visits[visit.press]
+            raise
+        self._by_call[event.call] = leg
+        self._active = visit
+        self._stream.publish(
+            events.IncomingCall(press=visit.press, leg=leg.name, caller=caller, source=source, proven=proven)
+        )
+        self._phone.accept(event.call, answer)
+        leg.reader.answered = True
+        visit.begin_answered(leg.name, caller, self._now())
+        self._carry_out(visit)
+
+    def _reoffered(self, leg: Leg, sdp: bytes) -> None:
+        try:
+            self._phone.answer_offer(leg.call, leg.answer(sdp) if sdp else leg.offer())
+        except OutOfTurn:
+            self._phone.reject_offer(leg.call, REQUEST_PENDING)
+        except SdpError as error:
+            log.warning("leg %s: offer refused: %s", leg.name, error)
+            self._phone.reject_offer(leg.call, NOT_ACCEPTABLE)
+
+    def _info(self, leg: Leg, event: sip_events.InfoReceived) -> None:
+        if event.content_type == "application/media_control+xml":
+            leg.media.request_keyframe()  # RFC 5168
+            return
+        digit = digit_of_info(event.content_type, event.body)
+        if digit is not None:
+            leg.media.digit_from_info(digit)
+
+    # --- media ---------------------------------------------------------------------------------------------
+
+    def _media_event(self, leg: Leg, event: media_events.MediaEvent) -> None:
+        if leg.name not in self._legs:
+            return
+        visit = self._visits[leg.press]
+        match event:
+            case media_events.RtpStarted():
+                self._stream.publish(
+                    events.RtpStarted(press=leg.press, leg=leg.name, media=event.media, direction=event.direction)
+                )
+                if event.media == "audio" and event.direction == "received":
+                    visit.leg_sounds(leg.name)
+                    self._carry_out(visit)
+            case media_events.Digit():
+                self._stream.publish(events.DigitReceived(press=leg.press, leg=leg.name, source=event.source))
+                self._decided(leg, leg.reader.digit(event.digit, self._now()))
+                self._arm()
+            case media_events.MediaLost():
+                self._stream.publish(
+                    events.MediaLost(
+                        press=leg.press, leg=leg.name, media=event.media, silent_s=round(event.silent_s, 1)
+                    )
+                )
+
+    def media_fault(self, where: str, what: str, remedy: str) -> None:
+        """A device of the engine failed (`what`), or works again (`what` empty)."""
+        if what:
+            self._fault(where, what, remedy)
+        else:
+            self._fault_cleared(where)
+
+    # --- codes and doors -----------------------------------------------------------------------------------
+
+    def _decided(self, leg: Leg, decision: Decision | None) -> None:
+        if decision is None:
+            return
+        evidence = Evidence(
+            by="code",
+            press=leg.press,
+            leg=leg.name,
+            party=leg.party,
+            direction=leg.direction,
+            code_name=decision.code_name,
+        )
+        if isinstance(decision, Grant):
+            self._open(decision.door, leg.press, evidence)
+            return
+        self._stream.publish(
+            events.AccessRefused(press=leg.press, door=decision.door, reason=decision.reason, evidence=evidence)
+        )
+        if decision.locked_s:
+            self._stream.publish(events.AccessLocked(lockout_s=decision.locked_s, wrong_codes=decision.wrong_codes))
+        leg.media.play("congestion")
+
+    def _open(self, door: str, press: int, evidence: Evidence) -> int | None:
+        """Asks the lock process for a pulse. Returns its request number, None where it is not there."""
+        configured = self._config.door(door)
+        pulse_ms = configured.pulse_ms if configured is not None else 0
+        facts = {key: value for key, value in asdict(evidence).items() if value}
+        request = self._door.pulse(door, pulse_ms, facts)
+        self._stream.publish(events.AccessGranted(press=press, door=door, evidence=evidence))
+        if request is None:
+            self._refused_by_door(press, door, "portero-door is not running; the door stays shut")
+            return None
+        self._pulses[request] = press
+        return request
+
+    def _refused_by_door(self, press: int, door: str, reason: str) -> None:
+        self._stream.publish(events.DoorRefused(press=press, door=door, reason=reason))
+        for leg in self._legs.values():
+            if leg.press == press:
+                leg.media.play("congestion")
+
+    def door_event(self, event: door_client.DoorEvent) -> None:
+        match event:
+            case door_client.DoorConnected():
+                self._stream.publish(events.DoorProcess(connected=True))
+                self._fault_cleared("door process")
+            case door_client.DoorLost():
+                self._stream.publish(events.DoorProcess(connected=False, reason=event.reason))
+                self._fault("door process", event.reason, "doors stay shut until portero-door runs again")
+                for request, press in self._pulses.items():
+                    self._refused_by_door(press, "", "portero-door went away before it answered")
+                    self._outcome(request, "portero-door went away before it answered")
+                self._pulses.clear()
+            case door_client.PulseRefused():
+                self._refused_by_door(self._pulses.pop(event.request, 0), event.door, event.reason)
+                self._outcome(event.request, event.reason)
+            case door_client.PulseAccepted():
+                self._door_press[event.door] = self._pulses.pop(event.request, 0)
+                self._outcome(event.request, "")
+            case door_client.LineOn():
+                press = self._door_press.get(event.door, 0)
+                self._stream.publish(events.RelayOn(press=press, door=event.door, pulse_ms=event.pulse_ms))
+                visit = self._visits.get(press)
+                if visit is not None:
+                    visit.unlocked(self._now())
+                    for leg in self._legs.values():
+                        if leg.press == press:
+                            leg.media.play("confirm")
+                    self._carry_out(visit)
+            case door_client.LineReadBack():
+                press = self._door_press.get(event.door, 0)
+                self._stream.publish(
+                    events.RelayReadBack(press=press, door=event.door, active=event.active, expected=event.expected)
+                )
+                where = f"relay of door {event.door}"
+                if event.active != event.expected:
+                    read = "active" if event.active else "inactive"
+                    self._fault(where, f"the line reads {read} after switching", "check relay and wiring")
+                else:
+                    self._fault_cleared(where)
+            case door_client.LineOff():
+                press = self._door_press.pop(event.door, 0)
+                self._stream.publish(
+                    events.RelayOff(press=press, door=event.door, on_ms=event.on_ms, reason=event.reason)
+                )
+
+    def _outcome(self, request: int, problem: str) -> None:
+        waiting = self._waiting.pop(request, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(problem)
+
+    # --- doorctl -------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, object]:
+        now = self._now()
+        return self.overview.status(now, self._lockout.remaining_s(now)).as_dict()
+
+    def press(self, button: str, source: str = "doorctl") -> dict[str, object]:
+        """A press by hand of the technician; without a name, the first button."""
+        if not button and self._config.buttons:
+            button = self._config.buttons[0].name
+        press = self.pressed(button, source, self._now())
+        return {"press": press, "button": button}
+
+    def call(self, target: str) -> dict[str, object]:
+        """Calls a target from the door, as if a button with just this target were pressed."""
+        if self._active is not None and self._active.phase in ("ringing", "talking"):
+            raise ControlError("the door is in a call; end it first with: doorctl hangup")
+        try:
+            self._resolve(target, None)
+        except (ProtocolError, ValueError) as error:
+            raise ControlError(f'"{target}" cannot be called: {error}') from error
+        plan = Plan("call", (Stage((target,), 60.0),), doors=tuple(d.name for d in self._config.doors))
+        visit = self._new_visit(plan)
+        self._active = visit
+        visit.begin(self._now())
+        self._carry_out(visit)
+        return {"press": visit.press, "target": target}
+
+    def hangup(self) -> dict[str, object]:
+        visit = self._active
+        if visit is None or visit.phase not in ("ringing", "talking"):
+            raise ControlError("there is no call to end")
+        visit.cancel("ended by doorctl", self._now())
+        self._carry_out(visit)
+        return {"press": visit.press}
+
+    async def unlock(self, door: str, user: str) -> dict[str, object]:
+        """Opens a door by word of a local user; waits until the lock process said yes or no."""
+        if not door and len(self._config.doors) == 1:
+            door = self._config.doors[0].name
+        configured = self._config.door(door)
+        if configured is None:
+            names = ", ".join(d.name for d in self._config.doors) or "none"
+            raise ControlError(f'there is no door "{door}"; configured: {names}')
+        press = self._active.press if self._active is not None else 0
+        request = self._open(door, press, Evidence(by="doorctl", press=press, user=user))
+        if request is None:
+            raise ControlError("portero-door is not running; the door stays shut")
+        self._waiting[request] = asyncio.get_running_loop().create_future()
+        try:
+            problem = await asyncio.wait_for(self._waiting[request], UNLOCK_TIMEOUT_S)
+        except TimeoutError:
+            problem = f"portero-door did not answer within {UNLOCK_TIMEOUT_S:.0f} s"
+        finally:
+            self._waiting.pop(request, None)
+        if problem:
+            raise ControlError(problem)
+        return {"door": door, "pulse_ms": configured.pulse_ms}
+
+    # --- in common -----------------------------------------------------------------------------------------
+
+    def _button(self, name: str) -> Button:
+        button = self._config.button(name)
+        if button is None:
+            names = ", ".join(b.name for b in self._config.buttons) or "none"
+            raise ControlError(f'there is no button "{name}"; configured: {names}')
+        return button
+
+    @staticmethod
+    def _plan(button: Button) -> Plan:
+        return Plan(
+            name=button.name,
+            stages=tuple(Stage(stage.ring, stage.seconds) for stage in button.stages),
+            doors=button.doors,
+            ring_limit_s=button.ring_limit_s,
+            second_press=button.second_press,
+        )
+
+    def _new_visit(self, plan: Plan) -> Visit:
+        visit = Visit(self._next_press, plan, self._limits)
+        self._next_press += 1
+        self._visits[visit.press] = visit
+        return visit
+
+    def _tell_press(self, press: int, button: str, source: str, edge_s: float, action: PressAction) -> None:
+        self._stream.publish(
+            events.ButtonPressed(press=press, button=button, source=source, edge_s=edge_s, action=action)
+        )
+
+    def _carry_out(self, visit: Visit) -> None:
+        while actions := visit.take_actions():  # a leg that cannot start at once has consequences of its own
+            for action in actions:
+                self._do(visit, action)
+        self._arm()
+
+    def _do(self, visit: Visit, action: Action) -> None:
+        match action:
+            case Publish():
+                self._stream.publish(action.event)
+            case StartLeg():
+                self._start_leg(visit, action.leg, action.target)
+            case EndLeg():
+                leg = self._legs.get(action.leg)
+                if leg is not None:
+                    leg.set_audio(talk=False, listen=False)
+                    self._phone.hangup(leg.call, reason=action.reason)
+            case Talk():
+                self._legs[action.leg].set_audio(talk=True, listen=True)
+            case Sound():
+                self._sound(visit, action.tone)
+            case Warn():
+                self._engine.play("warning")
+                self._legs[action.leg].media.play("warning")
+            case Ended():
+                self._visits.pop(visit.press, None)
+                if self._active is visit:
+                    self._active = None
+
+    def _sound(self, visit: Visit, tone: str | None) -> None:
+        if self._active is not visit:
+            return  # a newer visit has the loudspeaker
+        if self._sounding is not None:
+            self._legs[self._sounding].set_audio(talk=False, listen=False)
+            self._sounding = None
+        if tone is not None and tone.startswith("early:"):
+            self._sounding = tone.removeprefix("early:")
+            self._legs[self._sounding].set_audio(talk=False, listen=True)
+            tone = None
+        self._engine.play(tone)
+
+    def _start_leg(self, visit: Visit, name: str, target: str) -> None:
+        now = self._now()
+        try:
+            uri, account, via = self._resolve(target, visit.plan.name)
+            leg = self._open_leg(name, visit, target, account, self._phone.local_host_towards(via))
+        except (ProtocolError, ValueError, OSError) as error:
+            self._fault(f"target {target}", f"cannot be called: {error}", "correct the target, or the network")
+            visit.leg_ended(name, "us", 0, str(error), {}, now)
+            return
+        button = self._config.button(visit.plan.name)
+        try:
+            leg.call = self._phone.invite(
+                uri,
+                leg.offer(),
+                account=account or None,
+                display_name=button.display_name if button is not None else None,
+            )
+        except (ProtocolError, OSError) as error:
+            self._forget(name)
+            visit.leg_ended(name, "us", 0, str(error), {}, now)
+            return
+        self._by_call[leg.call] = leg
+
+    def _forget(self, name: str) -> None:
+        """Takes back a leg of which no call came."""
+        leg = self._legs.pop(name, None)
+        if leg is not None:
+            leg.media.close()
+
+    def _open_leg(self, name: str, visit: Visit, party: str, account: str, host: str) -> Leg:
+        reader = CodeReader(
+            self._codes,
+            self._policy,
+            self._lockout,
+            doors=visit.plan.doors,
+            outgoing=visit.plan.name != INCOMING,
+        )
+        leg = Leg(
+            name,
+            visit.press,
+            party,
+            account,
+            host,
+            self._engine,
+            self._media,
+            reader,
+            secrets.randbits(62),
+            self._media_event,
+        )
+        self._legs[name] = leg
+        return leg
+
+    def _resolve(self, target: str, button_name: str | None) -> tuple[Uri, str, Uri]:
+        """(whom to call, account or "" for none, whom the packets go to first)."""
+        if target.startswith(("sip:", "sips:")):
+            uri = Uri.parse(target)
+            return uri, "", uri
+        button = self._config.button(button_name) if button_name else None
+        account = self._config.account(button.account if button is not None else None)
+        if account is None:
+            raise ValueError("a number needs an account; add [[accounts]] or write a full sip: address")
+        address = Uri.parse(account.address)
+        uri = address.replace(user=target, password=None, parameters=(), headers=())
+        via = account.outbound_proxy or account.registrar
+        return uri, account.name, Uri.parse(via) if via else address
+
+    def _fault(self, where: str, what: str, remedy: str) -> None:
+        fault = events.Fault(where=where, what=what, remedy=remedy)
+        if self._faults.get(where) != fault:
+            self._faults[where] = fault
+            self._stream.publish(fault)
+
+    def _fault_cleared(self, where: str) -> None:
+        if self._faults.pop(where, None) is not None:
+            self._stream.publish(events.FaultCleared(where=where))
+
+    def _arm(self) -> None:
+        """One timer for all visits and half-typed codes."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadlines = [visit.next_deadline() for visit in self._visits.values()]
+        deadlines += [leg.reader.next_deadline() for leg in self._legs.values()]
+        soonest = min((time for time in deadlines if time is not None), default=None)
+        if soonest is not None and not self._stopping:
+            self._timer = asyncio.get_running_loop().call_at(soonest, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        now = self._now()
+        for leg in tuple(self._legs.values()):
+            self._decided(leg, leg.reader.handle_timer(now))
+        for visit in tuple(self._visits.values()):
+            visit.handle_timer(now)
+            self._carry_out(visit)
+        self._arm()
+
+
+def _same_user(allowed: Uri, caller: Uri) -> bool:
+    return allowed.user == caller.user and allowed.host.lower() == caller.host.lower()
