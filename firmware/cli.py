@@ -1,0 +1,71 @@
+"""The command line of `portero`: run the station, check a configuration, show a demonstration.
+
+Heavy imports happen within the commands: `check-config` must not need a sound library.
+"""
+
+import argparse
+import logging
+import os
+import sys
+
+from firmware import __version__
+
+USAGE, FAILED = 2, 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="portero", description="A building's video door station.")
+    parser.add_argument("--version", action="version", version=f"portero {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run the station")
+    run.add_argument("--config", required=True, metavar="FILE")
+    run.add_argument("--log", default="info", choices=("debug", "info", "warning"), help="what goes to the journal")
+    check = commands.add_parser("check-config", help="say everything that is wrong with a configuration")
+    check.add_argument("file", metavar="FILE")
+    demo = commands.add_parser("demo", help="a station on simulated hardware and a monitor that answers it")
+    demo.add_argument(
+        "--once", action="store_true", help="one call, then end; exit status 0 only if every step was seen"
+    )
+    demo.add_argument("--json", action="store_true", help="print the timeline as JSON")
+    demo.add_argument("--folder", metavar="DIR", help="where picture and sound of the call go")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.command == "run":
+            return _run(arguments.config, arguments.log)
+        if arguments.command == "check-config":
+            return _check(arguments.file)
+        from firmware.demo import run as run_demo
+
+        return run_demo(once=arguments.once, as_json=arguments.json, folder=arguments.folder)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(path: str, level: str) -> int:
+    import asyncio
+
+    from firmware import app
+    from firmware.config import ConfigError, load
+
+    # The journal stamps each line itself.
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(level=level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(app.run(load(path)))
+    except (ConfigError, app.StartError) as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _check(path: str) -> int:
+    from firmware.config import inspect
+
+    config, problems = inspect(path)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if config is None:
+        return FAILED
+    counts = f"{len(config.buttons)} buttons, {len(config.doors)} doors, {len(config.accounts)} accounts"
+    print(f"{path}: in order: {counts}")
+    return 0

@@ -1,0 +1,131 @@
+"""An indoor monitor: a second user agent on the same stack, which stands in the flat of the demonstration.
+
+It rings with 183 and looks at the visitor before it answers, talks, types the code, and keeps what it saw and
+heard: the picture as PNG, the sound as WAV. It is told when to do what by `show`; it decides nothing itself.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drivers.audio.simulated import SimulatedAudio
+from firmware.demo.picture import Picture, PictureReceiver
+from firmware.media.engine import Engine, MediaLeg
+from firmware.media.events import MediaEvent, RtpStarted
+from firmware.net.sip_endpoint import SipEndpoint
+from firmware.sdp.offer_answer import LocalMedia, OfferAnswer
+from firmware.sip import events as sip_events
+from firmware.sip.configuration import Configuration
+from firmware.sip.core import Core
+
+if TYPE_CHECKING:
+    from firmware.sip.events import Event
+
+HOST = "127.0.0.1"
+VOICE_HZ = 600.0  # what the flat says; the door's microphone hears another tone
+
+
+class IndoorMonitor:
+    """`on_change` is called whenever `ringing`, `picture`, `hears` or `ended` changed."""
+
+    def __init__(self, folder: Path, on_change: Callable[[], None]) -> None:
+        self.ringing = False
+        self.answered = False
+        self.ended = False
+        self.hears = False  # sound of the door arrives
+        self.picture: Picture | None = None  # the newest one
+        self.pictures_before_answer = 0
+        self.speaker_file = folder / "heard-in-the-flat.wav"
+        self._on_change = on_change
+        self._core = Core(Configuration(user_agent="Portero demo monitor"), random=os.urandom)
+        self._phone = SipEndpoint(self._core, listen=[(HOST, 0)], on_event=self._sip_event)
+        self._engine: Engine | None = None
+        self._leg: MediaLeg | None = None
+        self._video: PictureReceiver | None = None
+        self._answer = b""
+        self._call = 0
+
+    async def start(self) -> str:
+        """Returns the SIP URI that rings it."""
+        await self._phone.start()
+        loop = asyncio.get_running_loop()
+        self._engine = Engine(
+            audio=lambda: SimulatedAudio(VOICE_HZ, self.speaker_file),
+            camera=None,
+            call_soon=loop.call_soon_threadsafe,
+        )
+        port = self._phone.addresses[0][1]
+        return f"sip:flat@{HOST}:{port}"
+
+    async def stop(self) -> None:
+        await self._phone.stop(2.0)
+        self._close_media()
+        if self._engine is not None:
+            self._engine.close()
+
+    def answer(self) -> None:
+        """Lift the receiver."""
+        assert self._leg is not None
+        self.pictures_before_answer = self._video.count if self._video is not None else 0
+        self.answered = True
+        self._phone.accept(self._call, self._answer)
+        self._leg.set_audio(talk=True, listen=True)
+
+    def type_code(self, code: str) -> None:
+        """Send the code as RFC 4733 events, as the monitor's door button does."""
+        assert self._leg is not None
+        self._leg.send_digits(code)
+
+    def _sip_event(self, event: "Event") -> None:
+        match event:
+            case sip_events.IncomingCall():
+                self._ring(event)
+            case sip_events.CallEnded() if event.call == self._call:
+                self.ended = True
+                self._call = 0
+                self._close_media()
+            case _:
+                return
+        self._on_change()
+
+    def _ring(self, event: sip_events.IncomingCall) -> None:
+        if self._call or self._engine is None:
+            self._phone.hangup(event.call, status=486)
+            return
+        self.ringing, self.answered, self.ended, self.hears, self.picture = True, False, False, False, None
+        self.pictures_before_answer = 0
+        self._call = event.call
+        self._leg = self._engine.open_leg("monitor", HOST, self._media_event, video=False)
+        self._video = PictureReceiver(HOST, self._seen)
+        session = OfferAnswer(secrets.randbits(62))
+        session.receive_offer(event.sdp)
+        self._answer, agreement = session.create_answer(
+            LocalMedia(
+                host=HOST,
+                audio_port=self._leg.audio_port,
+                video_port=self._video.port,
+                video_direction="recvonly",
+            )
+        )
+        self._leg.connect(agreement, talk=False, listen=False)
+        self._phone.ring(event.call, status=183, sdp=self._answer)
+
+    def _seen(self, picture: Picture) -> None:
+        self.picture = picture
+        self._on_change()
+
+    def _media_event(self, event: MediaEvent) -> None:
+        if isinstance(event, RtpStarted) and event.media == "audio" and event.direction == "received":
+            self.hears = True
+            self._on_change()
+
+    def _close_media(self) -> None:
+        if self._leg is not None:
+            self._leg.close()
+            self._leg = None
+        if self._video is not None:
+            self._video.close()
+            self._video = None
