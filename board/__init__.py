@@ -1,0 +1,201 @@
+"""Boards: which drivers a station uses, and which lines its buttons and relays are wired to.
+
+A board is a folder here with a board.toml, or the path of such a file elsewhere. Lines are named by their chip's
+label and the line's number on it, never by a gpiochip's number, which changes with the kernel. The lock process
+reads this too, so it needs nothing but the standard library. All of `[outputs]` is the lock process's own.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from board.tables import Complaints, Table
+
+Pull = Literal["up", "down", "none"]
+
+_HERE = Path(__file__).parent
+_LINES_PER_CHIP = 512
+_OPPOSITE = {"up": "down", "down": "up"}
+
+
+class BoardError(Exception):
+    """The board cannot be read; the text has a line for each problem, with file and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSpec:
+    driver: str
+    width: int
+    height: int
+    fps: int
+    bitrate_kbps: int
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSpec:
+    """`microphone`: a tone in Hz, a WAV file, or None for silence; `speaker`: a WAV file to write, or None."""
+
+    driver: str
+    rate_hz: int
+    microphone: float | Path | None
+    speaker: Path | None
+    echo_gain: float
+    echo_delay_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A line that a button or a sensor is wired to. `active_low`: pressed is the low level."""
+
+    chip: str
+    line: int
+    active_low: bool
+    pull: Pull
+    debounce_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A line that switches a relay. `active_low`: the relay is on at the low level."""
+
+    chip: str
+    line: int
+    active_low: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    name: str
+    file: Path
+    camera: CameraSpec | None
+    audio: AudioSpec
+    gpio: str  # the driver of all lines
+    inputs: dict[str, Input]
+    outputs: dict[str, Output]
+
+
+def load(name_or_path: str) -> Board:
+    """The board of this name, or of the board.toml (or its folder) at this path. BoardError for what is wrong."""
+    file = _find(name_or_path)
+    complaints = Complaints(file)
+    root = _read(file, complaints)
+    gpio, inputs, outputs = root.table("gpio"), root.table("inputs"), root.table("outputs")
+    board = Board(
+        name=file.parent.name if file.parent.parent == _HERE else str(file),
+        file=file,
+        camera=_camera(root.table("camera")) if "camera" in root else None,
+        audio=_audio(root.table("audio"), file.parent),
+        gpio=gpio.text("driver"),
+        inputs={name: _input(inputs.table(name)) for name in inputs},
+        outputs={name: _output(outputs.table(name)) for name in outputs},
+    )
+    gpio.finish()
+    root.finish()
+    _check_shared_lines(board, complaints)
+    if complaints.lines:
+        raise BoardError(str(complaints))
+    return board
+
+
+def load_outputs(name_or_path: str) -> tuple[str, dict[str, Output]]:
+    """(gpio driver, outputs) alone: a relay is released however wrong the rest of the board's file is."""
+    file = _find(name_or_path)
+    complaints = Complaints(file)
+    root = _read(file, complaints)
+    driver = root.table("gpio").text("driver")
+    table = root.table("outputs")
+    outputs = {name: _output(table.table(name)) for name in table}
+    if complaints.lines:
+        raise BoardError(str(complaints))
+    return driver, outputs
+
+
+def _read(file: Path, complaints: Complaints) -> Table:
+    try:
+        with file.open("rb") as opened:
+            return Table(tomllib.load(opened), "", complaints)
+    except OSError as error:
+        raise BoardError(f"{file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BoardError(f"{file}: {error}") from error
+
+
+def _find(name_or_path: str) -> Path:
+    if "/" in name_or_path:
+        path = Path(name_or_path)
+        return path / "board.toml" if path.is_dir() else path
+    file = _HERE / name_or_path / "board.toml"
+    if not file.is_file():
+        known = ", ".join(sorted(f'"{path.parent.name}"' for path in _HERE.glob("*/board.toml")))
+        raise BoardError(f'there is no board "{name_or_path}"; write one of {known}, or the path of a board.toml')
+    return file
+
+
+def _camera(table: Table) -> CameraSpec:
+    spec = CameraSpec(
+        driver=table.text("driver"),
+        width=table.integer("width", 640, least=160, most=1920),
+        height=table.integer("height", 480, least=120, most=1080),
+        fps=table.integer("fps", 15, least=1, most=60),
+        bitrate_kbps=table.integer("bitrate_kbps", 600, least=50, most=20_000),
+    )
+    table.finish()
+    return spec
+
+
+def _audio(table: Table, folder: Path) -> AudioSpec:
+    microphone: float | Path | None = None
+    if "microphone_tone_hz" in table:
+        microphone = table.number("microphone_tone_hz", 440, least=20, most=20_000)
+    if "microphone_file" in table:
+        if microphone is not None:
+            table.complain("microphone_file", "stands beside microphone_tone_hz; write one of them")
+        microphone = folder / table.text("microphone_file")
+    rate_hz = table.integer("rate_hz", 8000, least=8000, most=48_000)
+    if rate_hz % 50:
+        table.complain("rate_hz", f"is {rate_hz}, which 20 ms do not divide; write 8000 or 16000")
+    spec = AudioSpec(
+        driver=table.text("driver"),
+        rate_hz=rate_hz,
+        microphone=microphone,
+        speaker=folder / table.text("speaker_file") if "speaker_file" in table else None,
+        echo_gain=table.number("echo_gain", 0.0, least=0.0, most=10.0),
+        echo_delay_ms=table.number("echo_delay_ms", 40.0, least=0.0, most=1000.0),
+    )
+    table.finish()
+    return spec
+
+
+def _input(table: Table) -> Input:
+    chip, line, active_low = _place(table)
+    pull = table.text("pull", "none", among=("up", "down", "none"))
+    if pull == ("down" if active_low else "up"):
+        table.complain("pull", f'is "{pull}", which holds the input active; write "{_OPPOSITE[pull]}" or "none"')
+    debounce_ms = table.integer("debounce_ms", 30, least=0, most=1000)
+    table.finish()
+    return Input(chip, line, active_low, pull, debounce_ms)  # type: ignore[arg-type]  # `among` has seen to it
+
+
+def _output(table: Table) -> Output:
+    output = Output(*_place(table))
+    table.finish()
+    return output
+
+
+def _place(table: Table) -> tuple[str, int, bool]:
+    return (
+        table.text("chip"),
+        table.integer("line", least=0, most=_LINES_PER_CHIP - 1),
+        table.flag("active_low", False),
+    )
+
+
+def _check_shared_lines(board: Board, complaints: Complaints) -> None:
+    owners: dict[tuple[str, int], str] = {}
+    named: list[tuple[str, Input | Output]] = [(f"inputs.{name}", line) for name, line in board.inputs.items()]
+    named += [(f"outputs.{name}", line) for name, line in board.outputs.items()]
+    for key, line in named:
+        owner = owners.setdefault((line.chip, line.line), key)
+        if owner != key:
+            complaints.add(f"{key}.line", f'is line {line.line} of "{line.chip}", which {owner} has already')

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+import board
+
+BROKEN = """
+[gpio]
+drivr = "simulated"
+[audio]
+driver = "simulated"
+rate_hz = 8001
+[inputs.bell]
+chip = "soc"
+line = -1
+active_low = 1
+pull = "sideways"
+[outputs]
+relay1 = 5
+[outputs.relay2]
+chip = "soc"
+line = 4
+[outputs.relay3]
+chip = "soc"
+line = 4
+"""
+
+
+@pytest.fixture
+def board_file(tmp_path: Path) -> Path:
+    return tmp_path / "board.toml"
+
+
+def test_the_simulated_board_has_camera_sound_buttons_and_relays() -> None:
+    loaded = board.load("simulated")
+    assert loaded.name == "simulated"
+    assert loaded.camera is not None
+    assert loaded.camera.driver == loaded.audio.driver == loaded.gpio == "simulated"
+    assert {"button1", "button2"} <= loaded.inputs.keys()
+    assert {"relay1", "relay2"} <= loaded.outputs.keys()
+
+
+def test_the_lock_reads_the_same_outputs_as_the_station() -> None:
+    loaded = board.load("simulated")
+    assert board.load_outputs("simulated") == (loaded.gpio, loaded.outputs)
+
+
+def test_a_board_elsewhere_is_found_by_its_file_or_its_folder(board_file: Path) -> None:
+    source = Path(board.__file__).parent / "simulated" / "board.toml"
+    board_file.write_text(source.read_text())
+    assert board.load(str(board_file)).outputs == board.load("simulated").outputs
+    assert board.load(str(board_file.parent)).outputs == board.load("simulated").outputs
+
+
+def test_an_unknown_board_is_answered_with_those_there_are() -> None:
+    with pytest.raises(board.BoardError, match=r'no board "simulatd"; write one of .*"simulated"'):
+        board.load("simulatd")
+
+
+def test_every_problem_is_named_with_file_and_key(board_file: Path) -> None:
+    board_file.write_text(BROKEN)
+    with pytest.raises(board.BoardError) as caught:
+        board.load(str(board_file))
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith(f"{board_file}: ") for line in lines)
+    for expected in (
+        'gpio.drivr: is not known here; did you mean "driver"?',
+        "gpio.driver: is missing; write a text in quotes",
+        "audio.rate_hz: is 8001, which 20 ms do not divide",
+        "inputs.bell.line: is -1; write a whole number from 0 to 511",
+        "inputs.bell.active_low: is 1; write true or false",
+        'inputs.bell.pull: is "sideways"; write one of "down", "none", "up"',
+        "outputs.relay1: is 5; write it as a table, [outputs.relay1]",
+        'outputs.relay3.line: is line 4 of "soc", which outputs.relay2 has already',
+    ):
+        assert any(expected in line for line in lines), expected
+    assert len(lines) == 8
+
+
+def test_a_pull_that_holds_a_button_pressed_is_refused(board_file: Path) -> None:
+    board_file.write_text(
+        '[gpio]\ndriver = "simulated"\n[audio]\ndriver = "simulated"\n'
+        '[inputs.bell]\nchip = "soc"\nline = 4\nactive_low = true\npull = "down"\n'
+    )
+    with pytest.raises(board.BoardError, match=r'inputs.bell.pull: is "down", which holds the input active'):
+        board.load(str(board_file))
+
+
+def test_relays_are_read_from_a_board_that_is_otherwise_wrong(board_file: Path) -> None:
+    board_file.write_text(
+        '[gpio]\ndriver = "simulated"\n[audio]\nrate_hz = "loud"\n[outputs.relay1]\nchip = "soc"\nline = 4\n'
+    )
+    assert board.load_outputs(str(board_file)) == ("simulated", {"relay1": board.Output("soc", 4, False)})
+
+
+@pytest.mark.parametrize("text", [b"[gpio", b"\xff\xfe", b"", b"gpio = 1\ninputs = []\noutputs = 3\naudio = 1"])
+def test_a_file_that_is_no_board_is_one_clear_error(board_file: Path, text: bytes) -> None:
+    board_file.write_bytes(text)
+    for read in (board.load, board.load_outputs):
+        with pytest.raises(board.BoardError, match=str(board_file)):
+            read(str(board_file))
+
+
+def test_a_missing_file_is_named(board_file: Path) -> None:
+    with pytest.raises(board.BoardError, match=f"{board_file}: No such file"):
+        board.load(str(board_file))
