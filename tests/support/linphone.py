@@ -1,0 +1,157 @@
+"""linphonec as a phone without a sound card: file mode, driven by lines on its standard input."""
+
+import re
+from pathlib import Path
+
+from tests.support.kamailio import DOMAIN, Kamailio
+from tests.support.processes import Program
+from tests.support.waiting import wait_until
+
+_CONFIGURATION = """\
+[sip]
+sip_port={sip_port}
+sip_tcp_port={sip_tcp_port}
+sip_tls_port=0
+guess_hostname=0
+contact=sip:{user}@{host}
+use_ipv6=0
+register_only_when_network_is_up=0
+auto_net_state_mon=0
+use_info=0
+use_rfc2833=1
+inc_timeout=120
+media_encryption=none
+default_proxy={default_proxy}
+
+[rtp]
+audio_rtp_port={rtp_port}
+video_rtp_port={video_port}
+
+[audio_codec_0]
+mime=PCMU
+rate=8000
+channels=1
+enabled=1
+
+[audio_codec_1]
+mime=PCMA
+rate=8000
+channels=1
+enabled=1
+
+[audio_codec_2]
+mime=telephone-event
+rate=8000
+channels=1
+enabled=1
+
+[video]
+enabled=0
+
+[sound]
+echocancellation=0
+agc=0
+"""
+
+_ACCOUNT = """
+[proxy_0]
+reg_proxy=<{server};transport={transport}>
+reg_route=<{server};transport={transport};lr>
+reg_identity=sip:{user}@{domain}
+reg_expires=60
+reg_sendregister=1
+publish=0
+dial_escape_plus=0
+
+[auth_info_0]
+username={user}
+passwd={password}
+realm={domain}
+domain={domain}
+"""
+
+
+class Linphone:
+    def __init__(
+        self,
+        folder: Path,
+        user: str,
+        ports: int,
+        *,
+        server: Kamailio | None = None,
+        password: str = "",
+        transport: str = "udp",
+        microphone: Path | None = None,
+        auto_answer: bool = False,
+    ) -> None:
+        """`ports` is the first of six free ones. `microphone` is a WAV file; None: silence."""
+        self.user = user
+        self.port = ports
+        self.recording = folder / "heard.wav"
+        self._microphone = microphone
+        self.registers = server is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".local/share/linphone").mkdir(parents=True, exist_ok=True)
+        text = _CONFIGURATION.format(
+            sip_port=ports,
+            sip_tcp_port=ports if transport == "tcp" else 0,
+            rtp_port=ports + 2,
+            video_port=ports + 4,
+            user=user,
+            host="127.0.0.1",
+            default_proxy=0 if server else -1,
+        )
+        if server is not None:
+            text += _ACCOUNT.format(
+                server=server.uri, transport=transport, user=user, password=password, domain=DOMAIN
+            )
+        configuration = folder / "linphonerc"
+        configuration.write_text(text)
+        self.debug_log = folder / f"linphone-{user}-debug.log"
+        command = ["linphonec", "-c", str(configuration), "-d", "5", "-l", str(self.debug_log)]
+        if auto_answer:
+            command.append("-a")
+        home = {"HOME": str(folder), "XDG_DATA_HOME": "", "XDG_CONFIG_HOME": ""}
+        self.program = Program(f"linphone-{user}", command, folder, environment=home, stdin=True)
+
+    @property
+    def uri(self) -> str:
+        return f"sip:{self.user}@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.program.start()
+        wait_until(lambda: "linphonec>" in self.program.log_text(), "linphonec takes commands", 15)
+        self.program.type("soundcard use files")
+        if self._microphone is not None:
+            self.program.type(f"play {self._microphone}")
+        self.program.type(f"record {self.recording}")
+        if self.registers:
+            wait_until(lambda: self.debug_has(r"to \[LinphoneRegistrationOk\]"), "linphonec registers", 15)
+
+    def stop(self) -> None:
+        if self.program.alive:
+            self.program.type("quit")
+        self.program.stop()
+
+    def dial(self, uri: str) -> None:
+        self.program.type(f"call {uri}")
+
+    def answer(self) -> None:
+        self.program.type("answer")
+
+    def hang_up(self) -> None:
+        self.program.type("terminate all")
+
+    def press_key(self, digit: str) -> None:
+        self.program.type(digit)
+
+    def debug_has(self, pattern: str) -> bool:
+        """Whether its debug log, with every SIP message and change of state in it, matches."""
+        assert self.program.alive, f"linphonec ended:\n{self.program.log_text()[-3000:]}"
+        return (
+            self.debug_log.exists() and re.search(pattern, self.debug_log.read_text(errors="replace")) is not None
+        )
+
+    def reached(self, state: str) -> bool:
+        """Whether a call got to a state such as "IncomingReceived", "StreamsRunning", "Released"."""
+        return self.debug_has(rf"moving from state LinphoneCall\w+ to LinphoneCall{state}\b")

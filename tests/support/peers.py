@@ -1,0 +1,113 @@
+"""The peers of one test: each started in a folder of its own, ended with the test, its log kept for a failure."""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+from tests.support import capture as wire
+from tests.support.baresip import MODULES, Baresip, write_tone
+from tests.support.capture import Capture
+from tests.support.kamailio import Kamailio
+from tests.support.linphone import Linphone
+from tests.support.ports import free_port
+from tests.support.processes import Program
+from tests.support.sipp import Sipp
+
+USERS = {"door": "knock-knock", "101": "one-o-one", "102": "one-o-two", "103": "one-o-three"}
+
+
+class Startable(Protocol):
+    program: Program
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+P = TypeVar("P", bound=Startable)
+
+
+def _need(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed (make setup installs it)")
+
+
+class Peers:
+    """Factories: what they return is running and, where it has a server, registered."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._running: list[Startable] = []
+
+    def start(self, peer: P) -> P:
+        """Have `peer` ended with the test, and start it."""
+        self._running.append(peer)
+        peer.start()
+        return peer
+
+    def kamailio(self, users: Mapping[str, str] = USERS, **options: Any) -> Kamailio:
+        _need("kamailio")
+        return self.start(Kamailio(self._own("kamailio"), free_port(), users, **options))
+
+    def baresip(self, user: str, *, server: Kamailio | None = None, **options: Any) -> Baresip:
+        _need("baresip")
+        if options.get("video", True) and not (MODULES / "avcodec.so").exists():
+            pytest.skip("baresip's avcodec module is not installed (make setup installs baresip-ffmpeg)")
+        password = server.users[user] if server else ""
+        # SIP, and the port above it, which it takes for TLS; then its control port.
+        ports = free_port(2), free_port()
+        return self.start(
+            Baresip(self._own(f"baresip-{user}"), user, ports, server=server, password=password, **options)
+        )
+
+    def linphone(
+        self, user: str, *, server: Kamailio | None = None, tone_hz: float | None = None, **options: Any
+    ) -> Linphone:
+        _need("linphonec")
+        folder = self._own(f"linphone-{user}")
+        microphone = write_tone(folder / "tone.wav", tone_hz) if tone_hz else None
+        password = server.users[user] if server else ""
+        return self.start(
+            Linphone(folder, user, free_port(8), server=server, password=password, microphone=microphone, **options)
+        )
+
+    def sipp(self, scenario: str, **options: Any) -> Sipp:
+        _need("sipp")
+        return self.start(Sipp(self._own("sipp"), scenario, free_port(8), **options))
+
+    def capture(self, expression: str, name: str = "capture") -> Capture:
+        if missing := wire.why_not():
+            pytest.skip(missing)
+        return self.start(Capture(self._own("capture"), expression, name))
+
+    def _own(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def stop(self) -> None:
+        """End all, last first; every one is tried."""
+        problems = []
+        for peer in reversed(self._running):
+            try:
+                peer.stop()
+            except (OSError, AssertionError, subprocess.SubprocessError) as problem:
+                problems.append(problem)
+                peer.program.kill()
+        if problems:
+            raise ExceptionGroup("peers did not end", problems)
+
+    def logs(self) -> list[tuple[str, str]]:
+        """(title, end of the log) of every program of the test."""
+        found = []
+        for peer in self._running:
+            for program in getattr(peer, "programs", [peer.program]):
+                text = program.log_text()
+                found.append((f"{program.name}: {program.log}", text[-6000:]))
+            if isinstance(peer, Sipp) and peer.error_text():
+                found.append((f"{peer.program.name} errors", peer.error_text()[-3000:]))
+        return found
