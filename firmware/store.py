@@ -281,18 +281,16 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            database = open_database(self._path)
+            database, self._rows = _counted(self._path)
         except sqlite3.Error as error:
             if not self._replaced_damage(error):
                 raise
-            database = open_database(self._path)
-        self._rows = database.execute("SELECT count(*) FROM events").fetchone()[0]
+            database, self._rows = _counted(self._path)
         if not self._numbered and self._rows:
             # Numbering began anew while this file could not be read; the two must not be mixed.
             database.close()
             self._set_aside("it could not be read when the station started")
-            database = open_database(self._path)
-            self._rows = 0
+            database, self._rows = _counted(self._path)
         self._numbered = True
         return database
 
@@ -303,6 +301,7 @@ class Store:
             return (last[-1].seq + 1 if last else 1), self._events.last_press() + 1
         except StoreUnreadable:
             self._numbered = False
+            self._shut()
             return 1, 1
 
     def _replaced_damage(self, error: Exception) -> bool:
@@ -406,6 +405,16 @@ def open_database(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _counted(path: Path) -> tuple[sqlite3.Connection, int]:
+    """A writer's connection and the number of rows."""
+    database = open_database(path)
+    try:
+        return database, int(database.execute("SELECT count(*) FROM events").fetchone()[0])
+    except BaseException:
+        database.close()
+        raise
 
 
 def _row(record: Record) -> Row:
