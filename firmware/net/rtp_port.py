@@ -55,10 +55,10 @@ class RtpPort:
             for sock in (self.media, self.rtcp):
                 sock.setblocking(False)
                 _mark(sock, dscp)
+                with contextlib.suppress(OSError):  # without stamps the time of reading has to do
+                    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             if receive_buffer:
                 self.media.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            with contextlib.suppress(OSError):  # without stamps the time of reading has to do
-                self.media.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             if control:
                 self.control = self._open_control(dscp)
         except BaseException:

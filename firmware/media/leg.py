@@ -1,0 +1,149 @@
+"""One leg's media: its audio stream, its video stream where the door has a camera, and its digits.
+
+The façade that the station holds. All methods are called on the event loop's thread; events come back there,
+none after `close`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from firmware.media.audio import AudioStream
+from firmware.media.events import Digit, MediaEvent
+from firmware.media.stream import Statistics
+from firmware.media.tones import TonePlayer, tone
+from firmware.media.video import VideoStream
+from firmware.sdp.agreement import Agreement
+
+if TYPE_CHECKING:
+    from firmware.media.engine import Engine
+
+SAME_PRESS_S = 0.4
+
+
+class DigitMerge:
+    """Phones that send a key both as telephone-event and as INFO mean it once."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, str, float] | None = None
+
+    def take(self, digit: str, source: str, at_s: float) -> bool:
+        """True for a press, False for the second report of one."""
+        last = self._last
+        if last is not None:
+            twin = digit == last[0] and source != last[1] and at_s - last[2] < SAME_PRESS_S
+            if twin:
+                return False
+        self._last = (digit, source, at_s)
+        return True
+
+
+class Inbox:
+    """Where a leg's events end: merges digits, and stays shut once the leg is closed. Loop thread only."""
+
+    def __init__(self, on_event: Callable[[MediaEvent], None]) -> None:
+        self._on_event: Callable[[MediaEvent], None] | None = on_event
+        self._merge = DigitMerge()
+
+    def deliver(self, event: MediaEvent) -> None:
+        if self._on_event is None:
+            return
+        if isinstance(event, Digit) and not self._merge.take(event.digit, event.source, event.at_s):
+            return
+        self._on_event(event)
+
+    def shut(self) -> None:
+        self._on_event = None
+
+
+class MediaLeg:
+    """Made by `Engine.open_leg`. The ports are open and go into the SDP; nothing flows before `connect`."""
+
+    def __init__(
+        self,
+        engine: "Engine",
+        name: str,
+        audio: AudioStream,
+        video: VideoStream | None,
+        inbox: Inbox,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> None:
+        self.name = name
+        self.audio_port = audio.port.port
+        self.video_port = video.port.port if video is not None else None
+        self._engine = engine
+        self._audio = audio
+        self._video = video
+        self._inbox = inbox
+        self._loop = loop
+        self._country = engine.country
+        self._closed = False
+        if loop is not None and audio.port.control is not None:
+            loop.add_reader(audio.port.control.fileno(), audio.read_control)
+
+    @property
+    def profile_level_id(self) -> str:
+        return self._engine.profile_level_id
+
+    @property
+    def sprop_parameter_sets(self) -> str:
+        return self._engine.sprop_parameter_sets
+
+    def connect(self, agreement: Agreement, *, talk: bool, listen: bool) -> None:
+        """Follow an agreement: the first, another dialog's, or the same again (which asks for an IDR).
+
+        `talk`: the visitor is heard there; silence is sent otherwise, as far as the agreement lets us send.
+        `listen`: the leg is heard at the door.
+        """
+        if self._closed:
+            return
+        self._audio.set_audio(talk=talk, listen=listen)
+        self._audio.connect(agreement.audio)
+        if self._video is not None:
+            if self._video.connect(agreement.video):
+                self._engine.feed(self._video)
+            else:
+                self._engine.starve(self._video)
+
+    def set_audio(self, *, talk: bool, listen: bool) -> None:
+        self._audio.set_audio(talk=talk, listen=listen)
+
+    def play(self, name: str | None) -> None:
+        """Mix a tone (`tones.TONES`) into what is sent; None ends it."""
+        self._audio.play_tone(TonePlayer(tone(name, self._country)) if name is not None else None)
+
+    def send_digits(self, digits: str) -> None:
+        """Press keys at the far end by telephone-event (RFC 4733). ValueError where none were agreed."""
+        self._audio.press(digits)
+
+    def request_keyframe(self) -> None:
+        """The peer asked by INFO (RFC 5168)."""
+        if self._video is not None and self._video.sending:
+            self._engine.request_keyframe()
+
+    def digit_from_info(self, digit: str) -> None:
+        """A key came as INFO; reported as a `Digit` unless it already came as telephone-event."""
+        self._inbox.deliver(Digit(digit, "info", time.monotonic()))
+
+    def statistics(self) -> Statistics:
+        values = self._audio.statistics()
+        if self._video is not None:
+            values |= self._video.statistics()
+        return values
+
+    def close(self) -> Statistics:
+        """Say goodbye, close the ports, return the last statistics. Again: only the statistics."""
+        if not self._closed:
+            self._closed = True
+            self._inbox.shut()
+            control = self._audio.port.control
+            if self._loop is not None and control is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed already
+                    self._loop.remove_reader(control.fileno())
+            self._engine.forget(self, self._audio, self._video)
+            self._audio.close()
+            if self._video is not None:
+                self._video.close()
+        return self.statistics()

@@ -1,0 +1,134 @@
+"""The sound card as the tick wants it: always there, always on time, always 20 ms at the bus' rate.
+
+Wraps an `AudioDevice`: resamples, and when the device cannot be opened or breaks, goes on by the clock with
+silence (one direction alone where only that one broke) and tries to open it again, 1 s to 30 s apart. All
+methods belong to the audio thread.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from firmware.media.codec import BUS_HZ, FRAME_BYTES, FRAME_MS, SILENCE, Resampler
+from firmware.media.events import MediaFault
+
+if TYPE_CHECKING:
+    from drivers.audio.base import AudioDevice
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class SoundCard:
+    """`factory` makes the device, `on_fault` hears of it when it breaks and when it works again."""
+
+    def __init__(
+        self,
+        factory: Callable[[], "AudioDevice"],
+        on_fault: Callable[[MediaFault], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.fault = ""
+        self._factory = factory
+        self._on_fault = on_fault
+        self._clock = clock
+        self._sleep = sleep
+        self._device: AudioDevice | None = None
+        self._captures = self._plays = False
+        self._frame_bytes = FRAME_BYTES
+        self._from_device = self._to_device = Resampler(BUS_HZ, BUS_HZ)
+        self._next_s = 0.0
+        self._retry_at_s = 0.0
+        self._failures = 0
+        self._good_frames = 0
+
+    def start(self) -> None:
+        self._next_s = self._clock()
+        self._open()
+
+    def stop(self) -> None:
+        device, self._device = self._device, None
+        self._captures = self._plays = False
+        if device is not None:
+            try:
+                device.stop()
+            except Exception as error:  # noqa: BLE001 — it is given up anyway
+                log.warning("sound card: closing: %s", error)
+
+    def read(self) -> bytes:
+        """Wait for the next 20 ms and return what the microphone heard, S16LE at BUS_HZ."""
+        if self.fault and self._clock() >= self._retry_at_s:
+            self.stop()
+            self._open()
+        device = self._device
+        if self._captures and device is not None:
+            try:
+                frame = device.read()
+            except Exception as error:  # noqa: BLE001 — whatever a driver raises, the call goes on
+                self._captures = False
+                self._next_s = self._clock()
+                self._broke(f"microphone: {error or type(error).__name__}")
+            else:
+                self._works()
+                if len(frame) != self._frame_bytes:
+                    frame = frame[: self._frame_bytes].ljust(self._frame_bytes, b"\x00")
+                return self._from_device.convert(frame)
+        return self._silent_frame()
+
+    def write(self, frame: bytes) -> None:
+        """Hand 20 ms to the speaker."""
+        device = self._device
+        if not self._plays or device is None:
+            return
+        try:
+            device.write(self._to_device.convert(frame))
+        except Exception as error:  # noqa: BLE001
+            self._plays = False
+            self._broke(f"speaker: {error or type(error).__name__}")
+
+    def _silent_frame(self) -> bytes:
+        self._next_s += FRAME_MS / 1000
+        wait_s = self._next_s - self._clock()
+        if wait_s > 0:
+            self._sleep(wait_s)
+        elif wait_s < -1.0:
+            self._next_s = self._clock()  # the machine slept: no burst to catch up
+        return SILENCE
+
+    def _open(self) -> None:
+        try:
+            device = self._factory()
+            device.start()
+            rate = device.rate_hz
+        except Exception as error:  # noqa: BLE001
+            self._broke(str(error) or type(error).__name__)
+            return
+        self._device = device
+        self._frame_bytes = rate * FRAME_MS // 1000 * 2
+        self._from_device = Resampler(rate, BUS_HZ)
+        self._to_device = Resampler(BUS_HZ, rate)
+        self._captures = self._plays = True
+        self._good_frames = 0
+        self._next_s = self._clock()
+
+    def _broke(self, what: str) -> None:
+        self._retry_at_s = self._clock() + _RETRY_S[min(self._failures, len(_RETRY_S) - 1)]
+        self._failures += 1
+        log.warning("sound card: %s", what)
+        if what != self.fault:
+            self.fault = what
+            self._on_fault(MediaFault("audio", what))
+
+    def _works(self) -> None:
+        """Both directions ran for a second: what was wrong is over."""
+        if not self.fault or not self._plays:
+            return
+        self._good_frames += 1
+        if self._good_frames * FRAME_MS >= 1000:
+            self.fault = ""
+            self._failures = 0
+            self._on_fault(MediaFault("audio", ""))

@@ -1,0 +1,146 @@
+"""One tick of the audio path: everything that happens every 20 ms, in one wake-up.
+
+The sockets that have something are read, the jitter buffers give what is to be heard, the mix goes to the
+speaker, the microphone's frame is encoded once per codec and sent to every leg, reports go out when due.
+`SoundCard.read` is the clock; the thread round it is `engine`'s. Nothing here waits, logs or allocates more
+than the packets themselves.
+"""
+
+import audioop
+import math
+import select
+import threading
+import time
+from collections.abc import Callable
+
+from firmware.media.audio import AudioStream
+from firmware.media.codec import FRAME_MS, SILENCE
+from firmware.media.tones import TonePlayer
+from firmware.media.video import VideoStream
+
+Reader = Callable[[float, float], None]
+
+_ROUNDS = 64  # datagrams taken from one socket in a tick; what a flood brings more stays in the kernel
+_MAX_READY = 64
+_PERIOD_S = FRAME_MS / 1000
+_LATE_S = 0.010
+
+
+class Sockets:
+    """All RTP and RTCP sockets that the tick drains, behind one epoll. Any thread may add and remove."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._readers: dict[int, Reader] = {}
+
+    def add(self, descriptor: int, reader: Reader) -> None:
+        self._readers[descriptor] = reader
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def remove(self, descriptor: int) -> None:
+        if self._readers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def drain(self, now: float, wall_offset_s: float) -> None:
+        # One datagram a socket and round: asking epoll again is cheaper than a recvmsg that fails.
+        poll, readers = self._epoll.poll, self._readers
+        for _ in range(_ROUNDS):
+            ready = poll(0, _MAX_READY)
+            if not ready:
+                return
+            for descriptor, _event in ready:
+                reader = readers.get(descriptor)
+                if reader is not None:
+                    reader(now, wall_offset_s)
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+class Pace:
+    """How regularly the ticks came: `late` of `ticks` by more than 10 ms, at worst by `latest_ms`."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+        self.late = 0
+        self.latest_ms = 0.0
+        self._due_s = math.inf
+
+    def tick(self, now: float) -> None:
+        late_s = now - self._due_s
+        if late_s < 0:  # the first, or earlier than thought possible
+            late_s = 0.0
+            self._due_s = now
+        self.ticks += 1
+        if late_s > _LATE_S:
+            self.late += 1
+        if late_s * 1000 > self.latest_ms:
+            self.latest_ms = late_s * 1000
+        # A hundredth of the lateness: follows a sound card whose clock is slower than ours.
+        self._due_s += _PERIOD_S + late_s * 0.01
+
+    def restart(self) -> None:
+        """The clock stood still until now."""
+        self._due_s = math.inf
+
+
+class Tick:
+    """What there is to do each 20 ms. `audio` and `video` are replaced as a whole by the engine."""
+
+    def __init__(self) -> None:
+        self.sockets = Sockets()
+        self.pace = Pace()
+        self.audio: tuple[AudioStream, ...] = ()
+        self.video: tuple[VideoStream, ...] = ()
+        self._tone_lock = threading.Lock()
+        self._tone: TonePlayer | None = None
+        self._next_tone: TonePlayer | None = None
+
+    def play_tone(self, player: TonePlayer | None) -> None:
+        """From the next tick on, to the speaker; what sounds now fades out first."""
+        with self._tone_lock:
+            if self._tone is not None:
+                self._tone.stop()
+                self._next_tone = player
+            else:
+                self._tone = player
+
+    def silence(self) -> None:
+        """At once, not faded: nobody listens any more."""
+        with self._tone_lock:
+            self._tone = self._next_tone = None
+
+    @property
+    def sounds(self) -> bool:
+        return self._tone is not None
+
+    def run(self, microphone: bytes, write: Callable[[bytes], None]) -> None:
+        """Do it. `microphone` is the frame that was captured last."""
+        now = time.monotonic()
+        self.pace.tick(now)
+        self.sockets.drain(now, time.time() - now)
+        audio = self.audio
+        mix = self._tone_frame() if self._tone is not None else None
+        for stream in audio:
+            frame = stream.play(now)
+            if frame is not None:
+                mix = frame if mix is None else audioop.add(mix, frame, 2)
+        write(SILENCE if mix is None else mix)
+        encoded: dict[str, bytes] = {}
+        for stream in audio:
+            stream.send(microphone, encoded, now)
+            if now >= stream.report_s:
+                stream.tick_report(now)
+        for video in self.video:
+            if now >= video.report_s:
+                video.tick_report(now)
+
+    def _tone_frame(self) -> bytes | None:
+        with self._tone_lock:
+            tone = self._tone
+            if tone is None:
+                return None
+            frame = tone.frame()
+            if frame is None:
+                self._tone, self._next_tone = self._next_tone, None
+            return frame
