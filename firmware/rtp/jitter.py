@@ -18,6 +18,7 @@ COMFORT_NOISE = 13  # static payload type of RFC 3389
 _WINDOW = 150
 _MAX_QUEUE = 64  # packets: over a second of the shortest ones
 _MAX_EVENTS = 64
+_WARY_TICKS = 1500  # a network that stood still once does so again: more stays in reserve this long
 
 
 class Play(NamedTuple):
@@ -74,9 +75,8 @@ class JitterBuffer:
         self._tick = clock_hz * tick_ms // 1000
         self._max = clock_hz * max_delay_ms // 1000
         self._samples_of = samples_of
-        self._slow = clock_hz * 56 // 1000
-        self._least = clock_hz * 5 // 1000
-        self._slack = clock_hz * 5 // 1000
+        self._ample = clock_hz * 60 // 1000
+        self._least = clock_hz * 8 // 1000  # what a tick may be late on a busy machine
 
         self._ssrc = -1
         self._queue: list[_Queued] = []
@@ -97,6 +97,7 @@ class JitterBuffer:
         self._follows = True
         self._over = 0
         self._quiet = 0
+        self._wary_until = 0
 
         self.received = 0
         self.late = 0
@@ -207,10 +208,11 @@ class JitterBuffer:
         if len(ordered) < 2:
             return self._least
         spread = ordered[len(ordered) * 9 // 10] - ordered[0]
-        # 2.5 times the 90th percentile is the 99.7th of exponential jitter, from fewer packets than that would
-        # take; past 56 ms the ear minds more delay more than a rare gap.
-        wanted = min(spread * 5 // 2, self._slow * 5 // 7 + spread * 7 // 10)
-        wanted = max(wanted, ordered[len(ordered) * 96 // 100] - ordered[0], self._least)
+        # Three times the 90th percentile is the 99.9th of exponential jitter, told from far fewer packets than that
+        # one itself; past 70 ms more delay is minded more than a rare gap.
+        wanted = min(3 * spread, self._ample + 2 * spread // 5)
+        wanted = max(wanted, ordered[len(ordered) * 96 // 100] - ordered[0])
+        wanted = max(wanted, 3 * self._least if self.ticks < self._wary_until else self._least)
         return min(wanted, self._max)
 
     def pop(self, now_s: float, *, quiet: bool = False) -> list[Piece]:
@@ -232,8 +234,8 @@ class JitterBuffer:
             self._follows = False
         self.ticks += 1
         self._quiet = self._quiet + 1 if quiet else 0
+        delay = now - self._next - self._sorted[0] if self._sorted else 0
         if queue and queue[0].timestamp <= self._next:
-            delay = now - self._next - self._sorted[0]
             if self._held:
                 self._resume(delay)
             elif self._adjust(delay):
@@ -275,6 +277,10 @@ class JitterBuffer:
                 else:
                     pieces.append(Conceal(count))
                     self.concealed += count
+                    if self._too_short(delay):  # overtaken rather than lost, it may be: wait for it
+                        self._held += count
+                        need -= count
+                        continue
                 self._next += count
                 need -= count
         return pieces
@@ -294,6 +300,8 @@ class JitterBuffer:
             self._pause = b""
             return Empty(samples)
         self._held += samples
+        if self._held > self._tick:
+            self._wary_until = self.ticks + _WARY_TICKS
         self.concealed += samples
         self._follows = True  # concealment goes on from what was played, and joins by itself
         return Conceal(samples)
@@ -307,18 +315,22 @@ class JitterBuffer:
 
     def _resume(self, delay: int) -> None:
         """Sound is back after a dry spell: if it came a moment late, pass over that moment and keep the delay."""
-        if delay - self._tick >= self.target() - self._slack:
+        if not self._too_short(delay - self._tick):
             passed = min(self._tick, self._held)
             self._next += passed
             self.skipped += passed
             self._follows = False
         self._held = 0
 
+    def _too_short(self, delay: int) -> bool:
+        """An eighth below the target is near enough: delay comes in whole ticks."""
+        target = self.target()
+        return delay < target - target // 8
+
     def _adjust(self, delay: int) -> bool:
         """Move the delay toward the target by a tick; True where a tick of silence is to be inserted."""
         tick = self._tick
-        target = self.target()
-        if delay - tick >= target - self._slack:
+        if not self._too_short(delay - tick):
             self._over += 1
             if self._quiet >= 5 or self._over >= 25:
                 last = self._queue[-1]
@@ -330,7 +342,7 @@ class JitterBuffer:
                     self._quiet = 0
             return False
         self._over = 0
-        if self._quiet >= 5 and delay < target - self._slack:
+        if self._quiet >= 5 and self._too_short(delay):
             self._quiet = 0
             return True
         return False
