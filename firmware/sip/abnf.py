@@ -16,8 +16,8 @@ Parameters = tuple[tuple[str, str | None], ...]
 _CHAR = r"[A-Za-z0-9\-.!%*_+`'~]"
 token = re.compile(f"{_CHAR}+")
 # Host, unquoted generic parameter values, quoted string: what may follow "=" in a header parameter.
-_gen_value = re.compile(rf"{_CHAR}+|\[[0-9A-Fa-f:.]+\]|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-quoted_string = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_gen_value = re.compile(rf"{_CHAR}+|\[[0-9A-Fa-f:.]+\]|\"[^\"\\]*(?:\\.[^\"\\]*)*\"", re.DOTALL)
+quoted_string = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _quoted_pair = re.compile(r"\\(.)", re.DOTALL)
 _escaped_octets = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _separator = re.compile(r'[,"<]')
@@ -65,9 +65,12 @@ def escape(text: str, allowed: re.Pattern[str]) -> str:
 
 def unsigned(text: str, limit: int = UINT32_MAX) -> int | None:
     """A decimal number clamped to `limit`, or None if `text` is not one."""
-    text = text.strip()
     if not (text.isascii() and text.isdigit()):
-        return None
+        text = text.strip()
+        if not (text.isascii() and text.isdigit()):
+            return None
+    if len(text) < 9:
+        return min(int(text), limit)
     text = text.lstrip("0")
     return min(int(text or "0"), limit) if len(text) <= 12 else limit
 

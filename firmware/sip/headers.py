@@ -93,10 +93,10 @@ METHODS = frozenset(
 )
 
 _via = re.compile(
-    r"\s*SIP\s*/\s*2\.0\s*/\s*(?P<transport>[A-Za-z0-9\-.!%*_+`'~]+)\s+"
+    r"\s*[Ss][Ii][Pp]\s*/\s*2\.0\s*/\s*(?P<transport>[A-Za-z0-9\-.!%*_+`'~]+)\s+"
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[0-9A-Za-z_.\-]+)?)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9._\-]*))"
     r"(?:\s*:\s*(?P<port>[0-9]{1,5}))?\s*(?P<parameters>;.*)?",
-    re.DOTALL | re.IGNORECASE,
+    re.DOTALL,
 )
 
 COOKIE = "z9hG4bK"
@@ -180,14 +180,19 @@ class CSeq:
     @classmethod
     def parse(cls, text: str) -> Self:
         parts = text.split()
-        if len(parts) != 2 or not token.fullmatch(parts[1]):
+        if len(parts) != 2:
             raise RemoteProtocolError(f"not a CSeq: {text[:80]!r}")
+        method = parts[1]
+        if method not in METHODS:
+            if not token.fullmatch(method):
+                raise RemoteProtocolError(f"not a CSeq: {text[:80]!r}")
+            if method.upper() in METHODS:
+                method = method.upper()
         number = unsigned(parts[0], UINT32_MAX + 1)
         # The RFC's bound is 2**31; peers that start at a random 32-bit number are left alone.
         if number is None or number > UINT32_MAX:
             raise RemoteProtocolError(f"CSeq out of range: {text[:80]!r}")
-        method = parts[1]
-        return cls(number, method.upper() if method.upper() in METHODS else method)
+        return cls(number, method)
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"

@@ -14,7 +14,7 @@ import re
 from firmware.sip.abnf import check_line, split_list, token, unsigned
 from firmware.sip.errors import RemoteProtocolError
 from firmware.sip.fields import Headers as Headers
-from firmware.sip.headers import CANONICAL, CSeq, Via, canonical_name, split_addresses
+from firmware.sip.headers import CANONICAL, METHODS, CSeq, Via, canonical_name, split_addresses
 from firmware.sip.status import REASON_PHRASES
 from firmware.sip.uri import NameAddr, Uri
 
@@ -23,7 +23,6 @@ MAX_LINES = 200  # header lines; the longest real message seen (IMS, many Vias a
 
 _head_end = re.compile(rb"\r?\n\r?\n")
 _line_end = re.compile(r"\r?\n")
-_fold = re.compile(r"[ \t]*\r?\n[ \t]+")
 _status_line = re.compile(r"SIP/2\.0 +([1-6][0-9]{2})(?: (.*))?", re.IGNORECASE | re.DOTALL)
 _version = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 
@@ -157,7 +156,10 @@ class Request(Message):
     __slots__ = ("_uri", "method")
 
     def __init__(self, method: str, uri: Uri | str, headers: Headers | None = None, body: bytes = b"") -> None:
-        super().__init__(headers, body)
+        self.headers = Headers() if headers is None else headers
+        self.body = body
+        self.charset = "utf-8"
+        self.repairs = ()
         self.method = method
         self._uri: Uri | str = uri
 
@@ -233,10 +235,13 @@ def parse_head(data: bytes, *, complete: bool) -> tuple[Request | Response, int]
 
     With `complete` the data ends with the message, so that the closing empty line may be missing.
     """
+    repairs: tuple[str, ...] = ()
     end = data.find(b"\r\n\r\n")
     start = end + 4
-    repairs: tuple[str, ...] = ()
-    if end < 0 or data.find(b"\n\n", 0, end) >= 0 or data.find(b"\n\r\n", 0, end) >= 0:
+    lines, charset = _decode(data[:end] if end >= 0 else data)
+    # Every line break a CRLF? Counting two octets is the cheapest way to know.
+    breaks = len(lines) - 1
+    if end < 0 or data.count(b"\n", 0, end) != breaks or data.count(b"\r", 0, end) != breaks:
         found = _head_end.search(data)
         if found is not None:
             end, start = found.span()
@@ -245,44 +250,49 @@ def parse_head(data: bytes, *, complete: bool) -> tuple[Request | Response, int]
             repairs = ("no-empty-line",)
         else:
             raise RemoteProtocolError("no end of the header fields")
+        lines, charset = _decode(data[:end])
+        if data.count(b"\n", 0, end) != len(lines) - 1:
+            lines = _line_end.split("\r\n".join(lines))
+            repairs += ("bare-lf",)
+        if any("\r" in line for line in lines):
+            raise RemoteProtocolError("CR without LF in the header fields")
     if end > MAX_HEAD:
         raise RemoteProtocolError(f"header fields of {end} octets", status=513)
-    charset = "utf-8"
-    try:
-        head = data[:end].decode()
-    except UnicodeDecodeError:
-        charset, repairs = "latin-1", (*repairs, "latin-1")
-        head = data[:end].decode("latin-1")
-    if "\n " in head or "\n\t" in head:
-        head = _fold.sub(" ", head)
-    lines = head.split("\r\n")
-    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
-        lines = _line_end.split(head)
-        repairs += ("bare-lf",)
-        if "\r" in "".join(lines):
-            raise RemoteProtocolError("CR without LF in the header fields")
     if len(lines) > MAX_LINES:
-        raise RemoteProtocolError(f"{len(lines)} header fields", status=513)
-    message, wrong = _start(lines[0])
+        raise RemoteProtocolError(f"{len(lines)} header lines", status=513)
+    if charset != "utf-8":
+        repairs += ("latin-1",)
     fields: list[tuple[str, str]] = []
+    broken = ""
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         known = CANONICAL.get(name)
         if known is None:
-            name = name.rstrip()
-            if not colon or not token.fullmatch(name):
-                if not line:
-                    continue
-                wrong = wrong or RemoteProtocolError(f"not a header field: {line[:80]!r}")
+            if line[:1] in (" ", "\t") and fields:
+                known, value = fields.pop()  # section 7.3.1: a folded line is one blank
+                value = f"{value} {line.strip()}".rstrip()
+            elif colon and token.fullmatch(name := name.rstrip()):
+                known = canonical_name(name)
+            else:
+                broken = broken or line
                 continue
-            known = canonical_name(name)
         fields.append((known, value.strip()))
-    message.headers = Headers.received(fields)
+    message, wrong = _start(lines[0], Headers.received(fields))
     message.charset = charset
     message.repairs = repairs
     if wrong is not None:
         raise _error(str(wrong), message, wrong.status)
+    if broken:
+        raise _error(f"not a header field: {broken[:80]!r}", message)
     return message, start
+
+
+def _decode(head: bytes) -> tuple[list[str], str]:
+    """Lines that end in CRLF, and the charset they are in."""
+    try:
+        return head.decode().split("\r\n"), "utf-8"
+    except UnicodeDecodeError:
+        return head.decode("latin-1").split("\r\n"), "latin-1"
 
 
 def content_length(message: Message) -> int | None:
@@ -291,29 +301,32 @@ def content_length(message: Message) -> int | None:
     if not lines:
         return None
     length = unsigned(lines[0])
-    if length is None or any(unsigned(line) != length for line in lines[1:]):
+    if length is None or (len(lines) > 1 and any(unsigned(line) != length for line in lines[1:])):
         raise _error(f"Content-Length {', '.join(lines)[:80]!r}", message)
     return length
 
 
-def _start(line: str) -> tuple[Request | Response, RemoteProtocolError | None]:
+def _start(line: str, headers: Headers) -> tuple[Request | Response, RemoteProtocolError | None]:
     """The message that a start line begins, and what is wrong with it if a request can yet be answered."""
-    if line[:4].upper() == "SIP/":
+    if line[:4] in ("SIP/", "sip/"):
         status = _status_line.fullmatch(line)
         if status is None:
             raise RemoteProtocolError(f"not a status line: {line[:80]!r}")
-        return Response(int(status[1]), status[2] or ""), None
+        return Response(int(status[1]), status[2] or "", headers), None
     parts = line.split(" ")
-    if len(parts) == 3 and token.fullmatch(parts[0]):
-        method, uri, version = parts
-        if version != "SIP/2.0" and version.upper() != "SIP/2.0":
-            if not _version.fullmatch(version):
-                raise RemoteProtocolError(f"not a SIP message: {line[:80]!r}")
-            return Request(method, uri), RemoteProtocolError(f"version {version[:20]}", status=505)
-        return Request(method, uri), None
-    # Blanks where none may be (RFC 4475 sections 3.1.2.8 to 3.1.2.10): answered, not repaired.
-    if len(parts) > 3 and token.fullmatch(parts[0]) and line.rstrip().upper().endswith(" SIP/2.0"):
-        return Request(parts[0], parts[1]), RemoteProtocolError(f"blanks in the request line {line[:80]!r}")
+    method = parts[0]
+    if method in METHODS or token.fullmatch(method):
+        if len(parts) == 3:
+            version = parts[2].upper()
+            if version == "SIP/2.0":
+                return Request(method, parts[1], headers), None
+            if _version.fullmatch(version):
+                wrong = RemoteProtocolError(f"version {version[:20]}", status=505)
+                return Request(method, parts[1], headers), wrong
+        # Blanks where none may be (RFC 4475 sections 3.1.2.8 to 3.1.2.10): answered, not repaired.
+        elif len(parts) > 3 and line.rstrip().upper().endswith(" SIP/2.0"):
+            wrong = RemoteProtocolError(f"blanks in the request line {line[:80]!r}")
+            return Request(method, parts[1], headers), wrong
     raise RemoteProtocolError(f"not a SIP message: {line[:80]!r}")
 
 

@@ -42,6 +42,11 @@ _host_port = re.compile(
     r"(?P<parameters>;[^?]*)?(?:\?(?P<headers>.*))?",
     re.DOTALL,
 )
+# Nearly every URI: no password, no headers, nothing to mend.
+_plain = re.compile(
+    rf"(sips?):(?:((?:[{_unreserved}&=+$,;?/]|%[0-9A-Fa-f]{{2}})*)@)?([A-Za-z0-9][A-Za-z0-9.\-]*)"
+    rf"(?::([0-9]{{1,4}}))?((?:;[{_unreserved}]+(?:=[{_unreserved}:/]+)?)*)"
+)
 _blank_or_control = re.compile(r"[\x00-\x20\x7f<>\"]")
 # Parameters that change the meaning of a URI: present in one only, the URIs differ (RFC 3261 section 19.1.4).
 _DISTINGUISHING = ("user", "ttl", "method", "maddr", "transport")
@@ -66,6 +71,16 @@ class Uri:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a URI; RemoteProtocolError if it is none. Blanks around it are not part of it."""
+        if plain := _plain.fullmatch(text):
+            scheme, user, host, port_text, parameter_text = plain.groups()
+            return cls(
+                scheme,
+                user,
+                None,
+                host,
+                int(port_text) if port_text else None,
+                parse_parameters(parameter_text, allow_empty=False) if parameter_text else (),
+            )
         scheme, colon, rest = text.partition(":")
         lower = scheme.lower()
         if not colon or not rest or _blank_or_control.search(text):
@@ -82,8 +97,7 @@ class Uri:
         port = int(port_text) if port_text else None
         if port is not None and port > 65535:
             raise RemoteProtocolError(f"port out of range in the URI {text[:80]!r}")
-        user: str | None = None
-        password: str | None = None
+        user = password = None
         if at:
             user, has_password, password = userinfo.partition(":")
             if not has_password:
