@@ -1,0 +1,1 @@
+"""Lines: relays as outputs of their own, buttons and sensors through gpiozero."""
