@@ -1,0 +1,78 @@
+"""The responses of a user agent server, with the header fields that each ought to carry (RFC 3261 8.2.6, 11.2, 20).
+
+What the user agent can do stands here once: methods, bodies of INFO, extensions.
+"""
+
+import re
+
+from firmware.sip.message import Message, Request, Response, response_to
+from firmware.sip.stack import Stack
+from firmware.sip.uri import NameAddr
+
+METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")
+ALLOW = ", ".join(METHODS)
+KNOWN_METHODS = frozenset((*METHODS, "REGISTER", "PRACK", "UPDATE", "SUBSCRIBE", "MESSAGE", "REFER", "PUBLISH"))
+EXTENSIONS: frozenset[str] = frozenset()  # option tags that Require may name
+INFO_BODIES = (
+    "application/dtmf-relay",
+    "application/dtmf",
+    "audio/telephone-event",
+    "application/media_control+xml",
+)
+_ACCEPT = ", ".join(("application/sdp", *INFO_BODIES))
+_reason_text = re.compile(r';\s*text\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]+))', re.IGNORECASE)
+
+
+def answer(
+    stack: Stack,
+    request: Request,
+    status: int,
+    reason: str = "",
+    *,
+    to_tag: str | None = None,
+    contact: NameAddr | None = None,
+    sdp: bytes = b"",
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Response:
+    response = response_to(request, status, reason, to_tag=to_tag)
+    fields = response.headers
+    if contact is not None:
+        fields.add("Contact", str(contact))
+    if (request.method in ("INVITE", "OPTIONS") and 200 <= status < 300) or status == 405:
+        fields.add("Allow", ALLOW)
+    if (request.method == "OPTIONS" and status == 200) or status == 415:
+        fields.add("Accept", _ACCEPT)
+    if request.method in ("INVITE", "OPTIONS") and 200 <= status < 300:
+        fields.add("Supported", ", ".join(sorted(EXTENSIONS)))
+    for name, value in headers:
+        fields.add(name, value)
+    fields.add("Server", stack.configuration.user_agent)
+    if sdp:
+        fields.add("Content-Type", "application/sdp")
+        response.body = sdp
+    return response
+
+
+def refused_method(method: str) -> int:
+    """405 for a method that exists but not here, 501 for one we never heard of (8.2.1, 21.5.2)."""
+    return 405 if method in KNOWN_METHODS else 501
+
+
+def unsupported(request: Request) -> tuple[str, ...]:
+    """Option tags that the peer insists on and we do not have (8.2.2.3)."""
+    return tuple(sorted(request.require - EXTENSIONS))
+
+
+def offer_of(message: Message) -> bytes:
+    """The SDP in a message; b"" where there is none. Multipart bodies are left to the reader of SDP."""
+    if not message.body.strip():
+        return b""
+    return message.body if message.content_type in ("application/sdp", "") else b""
+
+
+def reason_text(reason: str) -> str:
+    """What a Reason field's value says in words (RFC 3326); all of it where it has none."""
+    found = _reason_text.search(reason)
+    if found is None:
+        return reason
+    return re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2]

@@ -1,0 +1,46 @@
+"""What the core is told once, at its start: accounts, names and bounds."""
+
+from dataclasses import dataclass, field
+
+from firmware.sip.timers import Timers
+from firmware.sip.uri import Uri
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One identity at one server. `registrar` defaults to the address's domain; `username` to its user part."""
+
+    name: str
+    address: Uri
+    display_name: str = ""
+    registrar: Uri | None = None
+    outbound_proxy: Uri | None = None
+    username: str = ""
+    password: str = field(default="", repr=False)
+    expires_s: int = 600
+    register: bool = True
+
+    @property
+    def server(self) -> Uri:
+        """Where REGISTER goes: a URI without user part (RFC 3261 10.2)."""
+        found = self.registrar or self.address
+        return found.replace(user=None, password=None, headers=())
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits between attempts to register (RFC 5626 4.5): half to the whole of min(longest, base * 2^failures)."""
+
+    base_s: float = 30.0
+    longest_s: float = 600.0
+    refused_s: float = 600.0  # a wrong password does not mend itself, and servers ban who insists
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    accounts: tuple[Account, ...] = ()
+    user_agent: str = "portero"
+    timers: Timers = field(default_factory=Timers)
+    backoff: Backoff = field(default_factory=Backoff)
+    max_transactions: int = 1000  # of strangers; requests within our own dialogs do not count
+    max_calls: int = 32  # incoming calls that may wait for an answer or be up at once

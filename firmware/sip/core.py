@@ -1,0 +1,369 @@
+"""A whole SIP user agent as one pure object: bytes, commands and `now` in, actions and events out.
+
+The façade over stack, transactions, calls and registrations, shaped after aioquic's connection. It owns what none
+of them can: reading what arrives, deciding where it goes, answering strangers within bounds (RFC 3261 8.2, 18.2).
+Times are seconds of one monotonic clock. Nothing that arrives makes it raise; LocalProtocolError says that the
+caller asked for what cannot be.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from firmware.sip.actions import Action, CloseFlow
+from firmware.sip.answers import METHODS, answer, offer_of, refused_method, unsupported
+from firmware.sip.call import Call, Calls
+from firmware.sip.configuration import Configuration
+from firmware.sip.errors import LocalProtocolError, RemoteProtocolError
+from firmware.sip.events import Event
+from firmware.sip.events import IncomingCall as IncomingCallEvent
+from firmware.sip.identity import Identity
+from firmware.sip.incoming_call import IncomingCall
+from firmware.sip.message import Request, Response, check_request, check_response, parse_message, response_to
+from firmware.sip.outgoing_call import OutgoingCall
+from firmware.sip.registration import Registration
+from firmware.sip.stack import Stack
+from firmware.sip.types import DEFAULT_PORT, Flow, Target
+from firmware.sip.uri import Uri
+
+_BUSY_RETRY_S = "10"
+
+
+class Core:
+    def __init__(self, configuration: Configuration, *, random: Callable[[int], bytes]) -> None:
+        """`random(n)` gives n bytes that nobody can guess."""
+        self._stack = Stack(configuration, random)
+        self._calls = Calls(self._stack)
+        self._identities = {account.name: Identity(account, random) for account in configuration.accounts}
+        self._registrations = [
+            Registration(self._stack, identity)
+            for identity in self._identities.values()
+            if identity.account.register
+        ]
+        self._tag_key = random(16)
+        self._stopping = False
+        self.dropped = 0  # messages that nobody wanted: garbage, strays, what was over the bounds
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Register every account that wants it."""
+        for registration in self._registrations:
+            registration.start(now)
+
+    def stop(self, now: float) -> None:
+        """Hang up and un-register; `stopped` tells when the answers are in."""
+        self._stopping = True
+        for call in tuple(self._calls.by_number.values()):
+            call.hangup(now, 0, "")
+        for registration in self._registrations:
+            registration.stop(now)
+
+    @property
+    def stopped(self) -> bool:
+        return (
+            self._stopping
+            and not self._calls.by_number
+            and not self._stack.pending_requests
+            and all(registration.finished for registration in self._registrations)
+        )
+
+    # --- the shell's side -----------------------------------------------------------------------------------
+
+    def take_actions(self) -> list[Action]:
+        actions, self._stack.actions = self._stack.actions, []
+        return actions
+
+    def next_event(self) -> Event | None:
+        return self._stack.events.popleft() if self._stack.events else None
+
+    def next_deadline(self) -> float | None:
+        return self._stack.schedule.next_deadline()
+
+    def handle_timer(self, now: float) -> None:
+        self._stack.schedule.ring_due(now)
+
+    def resolved(self, token: int, targets: tuple[Target, ...], error: str, now: float) -> None:
+        user = self._stack.take_waiting(token)
+        if user is not None:
+            user.resolved(token, targets, error, now)
+
+    def flow_opened(self, token: int, flow: Flow, now: float) -> None:
+        user = self._stack.take_waiting(token)
+        if user is not None:
+            user.opened(token, flow, now)
+
+    def flow_failed(self, token: int, error: str, now: float) -> None:
+        user = self._stack.take_waiting(token)
+        if user is not None:
+            user.not_opened(token, error, now)
+
+    def flow_closed(self, flow: Flow, error: str, now: float) -> None:
+        """A connection is gone, whoever closed it."""
+        self._calls.flow_closed(flow)
+        self._stack.transactions.transport_error(flow, error or "connection closed", now)
+        for registration in self._registrations:
+            registration.flow_closed(flow, now)
+
+    def send_failed(self, flow: Flow, error: str, now: float) -> None:
+        """A datagram could not be sent, or ICMP came back for one."""
+        self._stack.transactions.transport_error(flow, error, now)
+
+    # --- the station's side ---------------------------------------------------------------------------------
+
+    def invite(
+        self,
+        target: Uri,
+        sdp: bytes,
+        now: float,
+        *,
+        account: str | None = None,
+        display_name: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> int:
+        """Call `target` and return the call's number. Without an account: straight to the URI's host.
+
+        LocalProtocolError for an account that is not configured or a URI that is not SIP's.
+        """
+        if target.scheme != "sip":
+            raise LocalProtocolError(f"{target} cannot be called; write a sip: URI")
+        identity = None
+        if account is not None:
+            identity = self._identities.get(account)
+            if identity is None:
+                raise LocalProtocolError(f"no account {account!r}")
+        call = OutgoingCall(self._calls, identity, target, sdp, display_name=display_name, headers=headers)
+        call.start(now)
+        return call.number
+
+    def hangup(self, call: int, now: float, *, status: int = 0, reason: str = "") -> None:
+        """End a call by whatever its state asks for: CANCEL, BYE or a final response.
+
+        `reason` is the value of a Reason header, `status` the refusal of an incoming call (default 603)."""
+        found = self._call(call)
+        if found is not None:
+            found.hangup(now, status, reason)
+
+    def ring(self, call: int, now: float, *, status: int = 180, sdp: bytes = b"") -> None:
+        found = self._call(call)
+        if isinstance(found, IncomingCall):
+            found.ring(status, sdp, now)
+
+    def accept(self, call: int, sdp: bytes, now: float) -> None:
+        found = self._call(call)
+        if isinstance(found, IncomingCall):
+            found.accept(sdp, now)
+
+    def answer_offer(self, call: int, sdp: bytes, now: float) -> None:
+        """Answer `Reoffered`; the session is as in `sdp` from now on."""
+        found = self._call(call)
+        if found is not None:
+            found.answer_offer(sdp, now)
+
+    def reject_offer(self, call: int, status: int, now: float) -> None:
+        """Refuse `Reoffered`, as with 488; the session stays as it was."""
+        found = self._call(call)
+        if found is not None:
+            found.reject_offer(status, now)
+
+    def info(self, call: int, content_type: str, body: bytes, now: float) -> None:
+        found = self._call(call)
+        if found is not None:
+            found.info(content_type, body, now)
+
+    def counts(self) -> dict[str, int]:
+        """Sizes of what could grow: for the status page and the tests."""
+        stack = self._stack
+        return {
+            "calls": len(self._calls.by_number),
+            "dialogs": len(self._calls.by_dialog),
+            "transactions": len(stack.transactions),
+            "strangers": stack.transactions.strangers,
+            "pending_requests": stack.pending_requests,
+            "alarms": len(stack.schedule),
+            "dropped": self.dropped,
+        }
+
+    def _call(self, number: int) -> Call | None:
+        """None for a call that has ended, which the station may not have heard of yet."""
+        if not 0 < number <= self._calls.last_number:
+            raise LocalProtocolError(f"no call {number}")
+        return self._calls.by_number.get(number)
+
+    # --- what arrives ---------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """One datagram."""
+        try:
+            message = parse_message(data)
+        except RemoteProtocolError as error:
+            self._refuse_unreadable(error, flow)
+            return
+        self.receive_message(message, flow, now)
+
+    def receive_message(self, message: Request | Response, flow: Flow, now: float) -> None:
+        """One message, as a stream's framer found it."""
+        try:
+            if isinstance(message, Response):
+                check_response(message)
+                # More than our own Via: not meant for us (8.1.3.3).
+                if len(message.vias) != 1 or not self._stack.transactions.receive_response(message, now):
+                    self.dropped += 1
+                return
+            check_request(message)
+        except RemoteProtocolError as error:
+            self._refuse_unreadable(error, flow)
+            return
+        self._receive_request(message, self._note_source(message, flow), now)
+
+    def receive_garbage(self, flow: Flow, error: RemoteProtocolError, now: float) -> None:
+        """A stream that cannot be framed any more: answered if possible, then closed (18.3)."""
+        self._refuse_unreadable(error, flow)
+        self._stack.actions.append(CloseFlow(flow))
+
+    def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
+        transactions = self._stack.transactions
+        server = transactions.find_server(request)
+        if server is not None:
+            transactions.receive_again(server, request, now)
+            return
+        found = self._calls.by_dialog.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
+        if request.method == "ACK":
+            if found is not None:
+                found[0].receive_ack(request, now)
+            else:
+                self.dropped += 1
+            return
+        if request.method == "CANCEL":
+            self._cancel(request, flow, now)
+            return
+        if found is not None:
+            if len(transactions) - transactions.strangers < 2 * self._stack.configuration.max_transactions:
+                found[0].receive(transactions.open_server(request, flow, now, stranger=False), found[1], now)
+            else:
+                self.dropped += 1  # whoever knows our tags and floods us gets silence
+            return
+        status, headers = self._policy(request)
+        if status == 0:
+            self._receive_invite(request, flow, now)
+        elif transactions.strangers < self._stack.configuration.max_transactions:
+            server = transactions.open_server(request, flow, now, stranger=True)
+            transactions.respond(server, self._answer(request, status, headers), now)
+        else:
+            # A stateless user agent server gives the same answer to each repeat (8.2.7).
+            self._stack.send(flow, bytes(self._answer(request, status, headers)))
+
+    def _policy(self, request: Request) -> tuple[int, tuple[tuple[str, str], ...]]:
+        """What a request outside all dialogs gets (8.2); 0 for an INVITE that the station must decide on."""
+        method = request.method
+        transactions = self._stack.transactions
+        if method not in METHODS:
+            return refused_method(method), ()
+        if request.uri.scheme not in ("sip", "sips"):
+            return 416, ()
+        if request.max_forwards == 0 and method != "OPTIONS":
+            return 483, ()
+        if request.to.tag is not None:
+            return 481, ()
+        if transactions.merged(request):
+            return 482, ()
+        missing = unsupported(request)
+        if missing:
+            return 420, (("Unsupported", ", ".join(missing)),)
+        if method == "OPTIONS":
+            return 200, ()
+        if method == "NOTIFY":
+            # Unsolicited message-summary and check-sync of PBXs: to refuse them brings them back for ever.
+            return (200 if request.headers.get("Event") else 489), ()
+        if method != "INVITE":
+            return 481, ()
+        if request.body and not offer_of(request):
+            return 415, ()
+        incoming = sum(isinstance(call, IncomingCall) for call in self._calls.by_number.values())
+        if (
+            self._stopping
+            or incoming >= self._stack.configuration.max_calls
+            or transactions.strangers >= self._stack.configuration.max_transactions
+        ):
+            return 503, (("Retry-After", _BUSY_RETRY_S),)
+        return 0, ()
+
+    def _receive_invite(self, request: Request, flow: Flow, now: float) -> None:
+        server = self._stack.transactions.open_server(request, flow, now, stranger=True)
+        identity = self._identity_behind(request, flow)
+        call = IncomingCall(self._calls, identity, server, now)
+        self._stack.emit(
+            IncomingCallEvent(
+                call.number,
+                request.uri,
+                request.from_,
+                request.to,
+                flow,
+                identity.account.name if identity is not None else "",
+                offer_of(request),
+                tuple(request.headers),
+            )
+        )
+
+    def _cancel(self, request: Request, flow: Flow, now: float) -> None:
+        transactions = self._stack.transactions
+        invite = transactions.find_invite(request)
+        if invite is None:
+            self._stack.send(flow, bytes(self._answer(request, 481)))
+            return
+        call = next((call for call in self._calls.by_number.values() if call.serves(invite)), None)
+        tag = call.local_tag if call is not None else self._stateless_tag(request)
+        server = transactions.open_server(request, flow, now, stranger=invite.stranger)
+        transactions.respond(server, response_to(request, 200, to_tag=tag), now)
+        if call is not None and not invite.answered:
+            call.cancelled(invite, request, now)
+
+    def _refuse_unreadable(self, error: RemoteProtocolError, flow: Flow) -> None:
+        """Answer what was readable enough (RFC 4475 section 3.1.2), forget the rest."""
+        self.dropped += 1
+        request = error.request
+        if request is None or request.method == "ACK":
+            return
+        try:
+            target = self._note_source(request, flow)
+            refusal = response_to(request, error.status, str(error)[:100])
+        except (RemoteProtocolError, LocalProtocolError):
+            return  # not even its way back can be read
+        self._stack.send(target, bytes(refusal))
+
+    # --- helpers --------------------------------------------------------------------------------------------
+
+    def _answer(self, request: Request, status: int, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+        return answer(self._stack, request, status, to_tag=self._stateless_tag(request), headers=headers)
+
+    def _stateless_tag(self, request: Request) -> str:
+        """The same for each repeat of a request, and nothing else can be told from it (8.2.7)."""
+        what = f"{request.top_via.branch} {request.call_id}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(what, key=self._tag_key, digest_size=8).hexdigest()
+
+    def _note_source(self, request: Request, flow: Flow) -> Flow:
+        """Complete the top Via (18.2.1, RFC 3581) and give the flow on which the answer goes (18.2.2)."""
+        via = request.top_via
+        host, port = flow.remote
+        noted = via.with_source(host, port)
+        if noted != via:
+            request.replace_top_via(noted)
+        if flow.reliable or via.has_parameter("rport"):
+            return flow
+        back = via.port or DEFAULT_PORT
+        return (
+            flow if back == port else Flow(flow.transport, flow.local, (host, back), flow.advertised, flow.number)
+        )
+
+    def _identity_behind(self, request: Request, flow: Flow) -> Identity | None:
+        """The account over whose registrar a request came; the called user decides between several."""
+        behind = [
+            identity
+            for identity in self._identities.values()
+            if identity.flow is not None
+            and identity.flow.transport == flow.transport
+            and (identity.flow.number == flow.number if flow.reliable else identity.flow.remote == flow.remote)
+        ]
+        for identity in behind:
+            if identity.account.address.user == request.uri.user:
+                return identity
+        return behind[0] if behind else None

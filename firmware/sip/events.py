@@ -1,0 +1,123 @@
+"""What the core tells the station, as frozen data. `call` is the number that `Core.invite` gave or that came
+with `IncomingCall`; `dialog` is the remote tag, since one INVITE may ring several phones (RFC 3261 13.2.2)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from firmware.sip.types import Flow
+from firmware.sip.uri import NameAddr, Uri
+
+EndedBy = Literal["us", "peer", "network"]
+RegistrationState = Literal["registering", "registered", "failed", "unregistered"]
+
+
+@dataclass(frozen=True, slots=True)
+class InviteSent:
+    """The INVITE left for the first time."""
+
+    call: int
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class CallTrying:
+    """100: somebody on the way works on it."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallProgress:
+    """A provisional answer above 100. Repeats that say nothing new are left out."""
+
+    call: int
+    dialog: str
+    status: int
+    sdp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswered:
+    """The first 2xx to our INVITE; its ACK is on its way. Later forks are ended by the core, without an event."""
+
+    call: int
+    dialog: str
+    sdp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """Exactly once per call. `status` is the final SIP status where there was one, 200 for a BYE, 408 or 503 where
+    the network failed; `reason` is the Reason header, the reason phrase, or what failed on the way."""
+
+    call: int
+    by: EndedBy
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """An INVITE from outside. `caller` is what it claims in From and proves nothing; `account` names the account
+    over whose registered server it came, and is empty otherwise. `sdp` is empty where the offer is left to us."""
+
+    call: int
+    request_uri: Uri
+    caller: NameAddr
+    called: NameAddr
+    source: Flow
+    account: str
+    sdp: bytes
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallAcknowledged:
+    """The ACK to our 2xx arrived. `sdp` is its body: the answer, where our 2xx carried the offer."""
+
+    call: int
+    sdp: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reoffered:
+    """A re-INVITE. `sdp` empty: it asks for a fresh offer of ours. Answer with `answer_offer` or `reject_offer`."""
+
+    call: int
+    sdp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InfoReceived:
+    """INFO within a call, already answered 200."""
+
+    call: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationChanged:
+    """`status` and `reason` say why it failed; `retry_s` when the next try starts, `expires_s` for how long we are
+    registered."""
+
+    account: str
+    state: RegistrationState
+    status: int = 0
+    reason: str = ""
+    retry_s: float = 0.0
+    expires_s: float = 0.0
+
+
+Event = (
+    InviteSent
+    | CallTrying
+    | CallProgress
+    | CallAnswered
+    | CallEnded
+    | IncomingCall
+    | CallAcknowledged
+    | Reoffered
+    | InfoReceived
+    | RegistrationChanged
+)

@@ -1,0 +1,262 @@
+"""INVITE as client: RFC 3261 sections 9.1, 13.2, 15 and RFC 6026. One INVITE may ring, and be answered by, many.
+
+    state      | input                | next       | what happens
+    -----------|----------------------|------------|--------------------------------------------------
+    calling    | 100                  | proceeding | CallTrying
+    calling    | 1xx with or without tag | proceeding | CallProgress, an early dialog per tag
+    calling    | hangup               | cancelling | CANCEL waits for a 1xx (9.1)
+    calling    | hangup, nothing sent | ended      | CallEnded by us
+    calling, proceeding | 2xx         | answered   | ACK, CallAnswered
+    calling, proceeding | 3xx-6xx     | ended      | CallEnded by the peer (ACKed by the transaction)
+    calling, proceeding | unreachable | ended      | CallEnded by the network
+    proceeding | hangup               | cancelling | CANCEL
+    cancelling | 1xx                  | cancelling | CANCEL, if it waited for this
+    cancelling | 2xx                  | ended      | ACK, then BYE: they crossed; CallEnded by us
+    cancelling | 3xx-6xx              | ended      | CallEnded by us
+    cancelling | unreachable          | ended      | CallEnded by us
+    cancelling | 64*T1 after CANCEL   | ended      | transaction dropped, CallEnded by us
+    answered, ended | 2xx, same tag   |            | the same ACK again
+    answered, ended | 2xx, other tag  |            | ACK, then BYE; nobody is told
+    answered   | (call.py)
+
+Nothing limits how long the peer may ring. `cancelling` is state "early" of call.py with `_hangup` set.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from firmware.sip.answers import ALLOW, offer_of, reason_text
+from firmware.sip.call import Call, Calls
+from firmware.sip.dialog import Dialog
+from firmware.sip.events import CallAnswered, CallProgress, CallTrying, InviteSent
+from firmware.sip.flow_search import FlowSearch
+from firmware.sip.identity import Identity
+from firmware.sip.message import Request, Response
+from firmware.sip.outgoing_request import OutgoingRequest, our_via
+from firmware.sip.types import DEFAULT_PORT, Flow, Transport
+from firmware.sip.uri import NameAddr, Uri
+
+_MOST_FORKS = 32  # dialogs of one INVITE; what answers beyond is ignored
+
+
+class OutgoingCall(Call):
+    def __init__(
+        self,
+        calls: Calls,
+        identity: Identity | None,
+        target: Uri,
+        sdp: bytes,
+        *,
+        display_name: str | None,
+        headers: Sequence[tuple[str, str]],
+    ) -> None:
+        super().__init__(calls, calls.new_number(), identity)
+        self._straight = NameAddr(display_name or "", Uri("sip", user="portero")).with_tag(calls.stack.text())
+        self._invite = self._template(target.replace(headers=()), sdp, display_name, headers)
+        self._cseq = 1
+        self._request_out = OutgoingRequest(
+            calls.stack,
+            self._invite,
+            identity.next_hop if identity is not None else target,
+            self,
+            identity=identity,
+            next_cseq=self._next_cseq,
+            prepare=self._prepare,
+        )
+        self._early: dict[str, Dialog] = {}
+        self._told: dict[str, CallProgress] = {}
+        self._acks: dict[str, tuple[Flow, bytes] | None] = {}  # by remote tag; None while its flow is opened
+        self._sent = False
+        self._trying = False
+        self._hangup: tuple[int, str] | None = None  # asked for before an answer
+        self._cancel_sent = False
+
+    def start(self, now: float) -> None:
+        self._request_out.start(now)
+
+    def hangup(self, now: float, status: int, reason: str) -> None:
+        if self.state == "answered":
+            assert self.dialog is not None
+            self._bye(self.dialog, reason, now)
+            self.end("us", 200, reason_text(reason), now)
+        elif self.state == "early" and self._hangup is None:
+            self._hangup = (status, reason)
+            self._request_out.cancelled = True
+            client = self._request_out.client
+            if client is None or client.machine.state == "terminated":
+                self._request_out.give_up(now)  # not sent, or between two targets: nobody need be told
+                self.end("us", 487, "ended before the INVITE left", now)
+            elif client.machine.state == "proceeding":
+                self._cancel(now)
+
+    # --- what comes back (RequestUser) ----------------------------------------------------------------------
+
+    def sent(self, flow: Flow, now: float) -> None:
+        self.flow = flow
+        for dialog in self._early.values():
+            self._drop_dialog(dialog)  # of an attempt that was refused: challenged, or out of service
+        self._early.clear()
+        if not self._sent:
+            self._sent = True
+            self._stack.emit(InviteSent(self.number, flow))
+
+    def provisional(self, response: Response, now: float) -> None:
+        if self._hangup is not None:
+            if not self._cancel_sent:
+                self._cancel(now)
+            return
+        if self.state != "early":
+            return
+        if response.status == 100:
+            if not self._trying:
+                self._trying = True
+                self._stack.emit(CallTrying(self.number))
+            return
+        tag = response.to.tag or ""
+        dialog = self._early.get(tag)
+        if dialog is None:
+            if len(self._early) >= _MOST_FORKS:
+                return
+            dialog = self._early[tag] = Dialog.as_client(self._client_request, response)
+            self._add_dialog(dialog)
+        else:
+            dialog.refresh(response)
+        if response.status == 199:  # this fork has ended (RFC 6228); others may still ring
+            self._drop_dialog(dialog)
+            del self._early[tag]
+        told = CallProgress(self.number, tag, response.status, offer_of(response))
+        if self._told.get(tag) != told:
+            if len(self._told) < _MOST_FORKS:
+                self._told[tag] = told
+            self._stack.emit(told)
+
+    def final(self, response: Response, now: float) -> None:
+        if response.status < 300:
+            self._accepted_by(response, now)
+        elif self._hangup is not None:
+            self.end("us", response.status, response.reason_phrase, now)
+        else:
+            self.end("peer", response.status, reason_text(response.reason) or response.reason_phrase, now)
+
+    def unreachable(self, status: int, reason: str, now: float) -> None:
+        self.end("network" if self._hangup is None else "us", status, reason, now)
+
+    def receive_bye(self, dialog: Dialog, bye: Request, now: float) -> None:
+        if self.state == "early":
+            self._drop_dialog(dialog)  # not allowed to a callee that has not answered (15); other forks go on
+            self._early.pop(dialog.remote.tag or "", None)
+        else:
+            super().receive_bye(dialog, bye, now)
+
+    # --- 2xx, ACK, BYE --------------------------------------------------------------------------------------
+
+    def _accepted_by(self, response: Response, now: float) -> None:
+        tag = response.to.tag or ""
+        if tag in self._acks:
+            sent = self._acks[tag]
+            if sent is not None:
+                self._stack.send(*sent)
+            return
+        if len(self._acks) >= _MOST_FORKS:
+            return
+        dialog = self._early.pop(tag, None)
+        if dialog is None:
+            dialog = Dialog.as_client(self._client_request, response)
+        else:
+            self._drop_dialog(dialog)
+            dialog.confirm(response)
+        if self.state == "early" and self._hangup is None:
+            for other in self._early.values():
+                self._drop_dialog(other)
+            self._early.clear()
+            self.state = "answered"
+            self.dialog = dialog
+            self._add_dialog(dialog)
+            self._acknowledge(dialog, lambda _: None, now)
+            self._stack.emit(CallAnswered(self.number, tag, offer_of(response)))
+            return
+        reason = self._hangup[1] if self._hangup is not None else ""
+        self._acknowledge(dialog, lambda when: self._bye(dialog, reason, when), now)
+        self.end("us", response.status, "answered as it was cancelled", now)
+
+    def _acknowledge(self, dialog: Dialog, then: Callable[[float], None], now: float) -> None:
+        """The ACK to a 2xx goes where the dialog leads, not where the INVITE went (13.2.2.4)."""
+        tag = dialog.remote.tag or ""
+        invite = self._client_request
+        ack = dialog.request("ACK", invite.cseq.number)
+        for name in ("Authorization", "Proxy-Authorization"):
+            for value in invite.headers.get_all(name):
+                ack.headers.add(name, value)
+        ack.headers.add("User-Agent", self._stack.configuration.user_agent)
+        self._acks[tag] = None
+
+        def send(flow: Flow, when: float) -> None:
+            ack.headers.prepend("Via", str(our_via(flow, self._stack.branch())))
+            data = bytes(ack)
+            self._acks[tag] = (flow, data)
+            self._stack.send(flow, data)
+            then(when)
+
+        def lost(reason: str, when: float) -> None:
+            if dialog is self.dialog:
+                self.end("network", 503, reason, when)
+
+        FlowSearch(self._stack, dialog.next_hop, on_flow=send, on_exhausted=lost, hint=self.flow).next(now)
+
+    def _cancel(self, now: float) -> None:
+        assert self._hangup is not None
+        self._cancel_sent = True
+        self._request_out.cancel(now, self._hangup[1])
+        self._stack.schedule.set(now + self._stack.timers.transaction_s, self._give_up)
+
+    def _give_up(self, now: float) -> None:
+        if self.state == "early":
+            self._request_out.give_up(now)
+            self.end("us", 487, "no final response to the cancelled INVITE", now)
+
+    # --- the INVITE -----------------------------------------------------------------------------------------
+
+    @property
+    def _client_request(self) -> Request:
+        client = self._request_out.client
+        assert client is not None
+        return client.request
+
+    def _next_cseq(self) -> int:
+        self._cseq += 1
+        return self._cseq
+
+    def _template(
+        self, target: Uri, sdp: bytes, display_name: str | None, extra: Sequence[tuple[str, str]]
+    ) -> Request:
+        stack = self._stack
+        request = Request("INVITE", target.without_parameter("method"))
+        headers = request.headers
+        headers.add("Max-Forwards", "70")
+        if self._identity is not None:
+            for route in self._identity.routes():
+                headers.add("Route", str(route))
+            account = self._identity.account
+            name = account.display_name if display_name is None else display_name
+            headers.add("From", str(NameAddr(name, account.address).with_tag(stack.text())))
+        headers.add("To", str(NameAddr("", target)))
+        headers.add("Call-ID", stack.text(16))
+        headers.add("CSeq", "1 INVITE")
+        headers.add("Allow", ALLOW)
+        headers.add("User-Agent", stack.configuration.user_agent)
+        for header, value in extra:
+            headers.add(header, value)
+        if sdp:
+            headers.add("Content-Type", "application/sdp")
+            request.body = sdp
+        return request
+
+    def _prepare(self, request: Request, flow: Flow, transport: Transport) -> None:
+        if "From" not in self._invite.headers:
+            # No account: we are whoever the peer can call back. One From for all attempts.
+            host, port = flow.advertised
+            uri = self._straight.uri.replace(host=host, port=None if port == DEFAULT_PORT else port)
+            straight = replace(self._straight, uri=uri)
+            self._invite.headers.add("From", str(straight))
+            request.headers.add("From", str(straight))
+        request.headers.add("Contact", str(self._contact(flow, transport)))

@@ -1,0 +1,48 @@
+"""Where messages travel: a resolved target and an open flow to it (RFC 3263 section 4, RFC 5626 section 3.1).
+
+Plain values that the core and the socket shell exchange. Hosts are IP literals without brackets; names exist
+in URIs only.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Transport = Literal["udp", "tcp"]
+
+DEFAULT_PORT = 5060
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One address to try: what a next hop's URI resolves to."""
+
+    transport: Transport
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port} ({self.transport})"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A way to one remote address that is open now.
+
+    `advertised` is (host, port) for Via and Contact: the address under which the peer reaches our listening
+    socket. `number` is unique per TCP connection, and per local socket for UDP.
+    """
+
+    transport: Transport
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    advertised: tuple[str, int]
+    number: int
+
+    @property
+    def reliable(self) -> bool:
+        return self.transport != "udp"
+
+    @property
+    def target(self) -> Target:
+        return Target(self.transport, self.remote[0], self.remote[1])
