@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drivers.audio.simulated import SimulatedAudio
-from firmware.demo.picture import Picture, PictureReceiver
-from firmware.media.engine import Engine, MediaLeg
+from firmware.demo.picture import Picture, Screen
+from firmware.media.engine import Engine
 from firmware.media.events import MediaEvent, RtpStarted
+from firmware.media.leg import MediaLeg
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sdp.offer_answer import LocalMedia, OfferAnswer
 from firmware.sip import events as sip_events
@@ -44,7 +45,7 @@ class IndoorMonitor:
         self._phone = SipEndpoint(self._core, listen=[(HOST, 0)], on_event=self._sip_event)
         self._engine: Engine | None = None
         self._leg: MediaLeg | None = None
-        self._video: PictureReceiver | None = None
+        self._screen: Screen | None = None
         self._answer = b""
         self._call = 0
 
@@ -69,7 +70,7 @@ class IndoorMonitor:
     def answer(self) -> None:
         """Lift the receiver."""
         assert self._leg is not None
-        self.pictures_before_answer = self._video.count if self._video is not None else 0
+        self.pictures_before_answer = self._screen.count if self._screen is not None else 0
         self.answered = True
         self._phone.accept(self._call, self._answer)
         self._leg.set_audio(talk=True, listen=True)
@@ -98,15 +99,15 @@ class IndoorMonitor:
         self.ringing, self.answered, self.ended, self.hears, self.picture = True, False, False, False, None
         self.pictures_before_answer = 0
         self._call = event.call
-        self._leg = self._engine.open_leg("monitor", HOST, self._media_event, video=False)
-        self._video = PictureReceiver(HOST, self._seen)
+        self._screen = Screen(self._seen)
+        self._leg = self._engine.open_leg("monitor", HOST, self._media_event, on_picture=self._screen.show)
         session = OfferAnswer(secrets.randbits(62))
         session.receive_offer(event.sdp)
         self._answer, agreement = session.create_answer(
             LocalMedia(
                 host=HOST,
                 audio_port=self._leg.audio_port,
-                video_port=self._video.port,
+                video_port=self._leg.video_port,
                 video_direction="recvonly",
             )
         )
@@ -126,6 +127,3 @@ class IndoorMonitor:
         if self._leg is not None:
             self._leg.close()
             self._leg = None
-        if self._video is not None:
-            self._video.close()
-            self._video = None

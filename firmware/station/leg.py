@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from firmware.media.engine import Engine, MediaLeg
+from firmware.media.engine import Engine
 from firmware.media.events import MediaEvent
+from firmware.media.leg import MediaLeg
 from firmware.sdp.errors import SdpError
 from firmware.sdp.offer_answer import Agreement, LocalMedia, OfferAnswer, State
 from firmware.station.access import CodeReader
@@ -24,7 +25,6 @@ class MediaSettings:
 
     audio_codecs: tuple[str, ...]
     video: bool
-    video_profile_level_id: str
 
 
 class Leg:
@@ -119,7 +119,8 @@ class Leg:
             audio_port=self.media.audio_port,
             video_port=self.media.video_port,
             audio_codecs=self._settings.audio_codecs,
-            video_profile_level_id=self._settings.video_profile_level_id,
+            video_profile_level_id=self.media.profile_level_id,
+            sprop_parameter_sets=self.media.sprop_parameter_sets,
         )
 
 

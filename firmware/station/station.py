@@ -8,7 +8,6 @@ Nothing here waits: a press becomes an INVITE within the same call.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
 from dataclasses import asdict
 
 from firmware.config import Button, Config
@@ -23,7 +22,7 @@ from firmware.sip.errors import ProtocolError
 from firmware.sip.uri import Uri
 from firmware.station import events
 from firmware.station.access import Code, CodeReader, Decision, Grant, Lockout, Policy
-from firmware.station.events import EventStream, Evidence
+from firmware.station.events import EventStream, Evidence, PressAction
 from firmware.station.leg import Leg, MediaSettings, digit_of_info, sends_sound
 from firmware.station.overview import Overview
 from firmware.station.status import ControlError
@@ -44,6 +43,10 @@ from firmware.station.visit import (
 
 log = logging.getLogger(__name__)
 
+_DEVICE_REMEDY = {
+    "audio": "check that the sound card is plugged in and is the one board.toml names; it is tried again",
+    "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
+}
 INCOMING = "*incoming"  # a plan's name that no button can have
 UNLOCK_TIMEOUT_S = 2.0  # portero-door answers within milliseconds; after this it is not there
 BUSY_HERE, FORBIDDEN, NOT_ACCEPTABLE, REQUEST_PENDING, SERVER_ERROR = 486, 403, 488, 491, 500
@@ -61,18 +64,18 @@ class Station:
         door: DoorClient,
         *,
         first_press: int = 1,
-        video_profile_level_id: str = "42e01f",
-        now: Callable[[], float],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._config = config
         self._stream = stream
         self._phone = phone
         self._engine = engine
         self._door = door
-        self._now = now
+        self._loop = loop
+        self._now = loop.time
         self._next_press = first_press
         self._limits = Limits(config.calls.talk_limit_s, config.calls.warning_s, config.calls.hangup_after_unlock_s)
-        self._media = MediaSettings(config.media.audio_codecs, config.media.video, video_profile_level_id)
+        self._media = MediaSettings(config.media.audio_codecs, config.media.video)
         access = config.access
         self._policy = Policy(
             access.wrong_codes,
@@ -130,7 +133,7 @@ class Station:
         self._carry_out(visit)
         return visit.press
 
-    async def stop(self, reason: str) -> None:
+    def stop(self, reason: str) -> None:
         """Ends what is going on; the SIP endpoint says good-bye afterwards."""
         self._stopping = True
         self._stream.publish(events.StationStopping(reason=reason))
@@ -191,8 +194,6 @@ class Station:
                 self._reoffered(leg, event.sdp)
             case sip_events.InfoReceived():
                 self._info(leg, event)
-            case _:
-                return
         self._carry_out(visit)
 
     def _leg_over(self, leg: Leg, visit: Visit, by: str, status: int, reason: str) -> None:
@@ -324,12 +325,12 @@ class Station:
                     )
                 )
 
-    def media_fault(self, where: str, what: str, remedy: str) -> None:
-        """A device of the engine failed (`what`), or works again (`what` empty)."""
-        if what:
-            self._fault(where, what, remedy)
+    def media_fault(self, fault: media_events.MediaFault) -> None:
+        """Sound card or camera failed, or works again; calls go on with what is left."""
+        if fault.what:
+            self._fault(fault.where, fault.what, _DEVICE_REMEDY[fault.where])
         else:
-            self._fault_cleared(where)
+            self._fault_cleared(fault.where)
 
     # --- codes and doors -----------------------------------------------------------------------------------
 
@@ -471,7 +472,7 @@ class Station:
         request = self._open(door, press, Evidence(by="doorctl", press=press, user=user))
         if request is None:
             raise ControlError("portero-door is not running; the door stays shut")
-        self._waiting[request] = asyncio.get_running_loop().create_future()
+        self._waiting[request] = self._loop.create_future()
         try:
             problem = await asyncio.wait_for(self._waiting[request], UNLOCK_TIMEOUT_S)
         except TimeoutError:
@@ -638,7 +639,7 @@ class Station:
         deadlines += [leg.reader.next_deadline() for leg in self._legs.values()]
         soonest = min((time for time in deadlines if time is not None), default=None)
         if soonest is not None and not self._stopping:
-            self._timer = asyncio.get_running_loop().call_at(soonest, self._timer_fired)
+            self._timer = self._loop.call_at(soonest, self._timer_fired)
 
     def _timer_fired(self) -> None:
         now = self._now()

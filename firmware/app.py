@@ -1,0 +1,223 @@
+"""The composition root of `portero`: turns a configuration and a board into running objects, and back into nothing.
+
+The only place that names concrete drivers. Starting order is what a visitor needs first: events, the lock
+process, SIP (which registers), buttons; the media engine opens its devices with the first call.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import board
+from drivers.audio.base import AudioDevice, AudioError
+from drivers.camera.base import Camera, CameraError
+from drivers.gpio.base import GpioError
+from drivers.gpio.inputs import Inputs
+from firmware import __version__
+from firmware.api.control import ControlServer
+from firmware.config import Account as AccountSection
+from firmware.config import Config
+from firmware.event_json import fields_of, kind_of
+from firmware.media.engine import Engine
+from firmware.net.door_client import DoorClient
+from firmware.net.sip_endpoint import SipEndpoint
+from firmware.sip.configuration import Account, Configuration
+from firmware.sip.core import Core
+from firmware.sip.uri import Uri
+from firmware.station import events
+from firmware.station.events import EventStream, Record
+from firmware.station.station import Station
+from firmware.store import Store
+
+log = logging.getLogger("portero")
+STOP_S = 4.0  # un-registration and BYEs on a clean stop; systemd kills long after that
+
+
+class StartError(Exception):
+    """The station cannot start; the text names the place and the remedy."""
+
+
+async def run(config: Config) -> None:
+    """Runs the station until SIGTERM or SIGINT. StartError where something it cannot do without is missing."""
+    hardware = load_board(config)
+    loop = asyncio.get_running_loop()
+    stopping: asyncio.Future[str] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _resolve, stopping, signal.Signals(number).name)
+    async with AsyncExitStack() as stack:
+        run_dir, state_dir = _folders(config)
+        store = Store(state_dir / "events.sqlite", max_events=config.store.max_events)
+        stack.callback(store.close)
+        stream = EventStream(store.first_seq)
+        stream.subscribe(store.append)
+        stream.subscribe(_to_journal)
+        loop.set_exception_handler(lambda _, context: _unexpected(stream, context))
+
+        station: Station
+        camera = hardware.camera if config.media.video else None
+        engine = Engine(
+            audio=lambda: make_audio(hardware.audio),
+            camera=(lambda: make_camera(camera)) if camera is not None else None,
+            country=config.station.country,
+            ports=config.media.ports,
+            call_soon=loop.call_soon_threadsafe,
+            on_fault=lambda fault: station.media_fault(fault),
+        )
+        stack.callback(engine.close)
+        phone = SipEndpoint(
+            Core(sip_configuration(config), random=os.urandom),
+            listen=config.sip.listen_addresses,
+            on_event=lambda event: station.sip_event(event),
+        )
+        door = DoorClient(run_dir / "door.sock", on_event=lambda event: station.door_event(event))
+        station = Station(config, stream, phone, engine, door, first_press=store.first_press, loop=loop)
+
+        stream.publish(events.StationStarted(version=__version__, board=hardware.name))
+        store.start(partial(_hand_over, loop, stream.publish))
+        await door.start()
+        stack.push_async_callback(door.stop)
+        try:
+            await phone.start()
+        except OSError as error:
+            listen = ", ".join(config.sip.listen)
+            raise StartError(f"sip.listen: {listen}: {error}; is another program there?") from error
+        stack.push_async_callback(phone.stop, STOP_S)
+        station.overview.listen = tuple(f"{host}:{port}" for host, port in phone.addresses)
+        try:
+            stack.callback(open_buttons(config, hardware, loop, station).close)
+        except GpioError as error:
+            raise StartError(str(error)) from error
+        control = ControlServer(run_dir / "portero.sock", station, stream, store)
+        await control.start()
+        stack.push_async_callback(control.stop)
+        gc.collect()
+        gc.freeze()  # what is here stays: the collector need not walk it during calls
+        log.info("ready")
+        reason = await stopping
+        log.info("stopping: %s", reason)
+        station.stop(reason)
+
+
+def sip_configuration(config: Config) -> Configuration:
+    return Configuration(
+        accounts=tuple(_account(account) for account in config.accounts),
+        user_agent=config.sip.user_agent or f"Portero/{__version__}",
+    )
+
+
+def _account(section: AccountSection) -> Account:
+    address = Uri.parse(section.address)
+    return Account(
+        name=section.name,
+        address=address,
+        display_name=section.display_name or "",
+        registrar=Uri.parse(section.registrar) if section.registrar else None,
+        outbound_proxy=Uri.parse(section.outbound_proxy) if section.outbound_proxy else None,
+        username=section.username or address.user or "",
+        password=section.password.reveal() if section.password else "",
+        expires_s=section.expires_s,
+        register=section.register,
+    )
+
+
+# --- the board -----------------------------------------------------------------------------------------------
+
+
+def load_board(config: Config) -> board.Board:
+    """The board of the configuration, with every input and output that the configuration names."""
+    try:
+        hardware = board.load(config.station.board)
+    except board.BoardError as error:
+        raise StartError(str(error)) from error
+    for button in config.buttons:
+        _has(hardware.inputs, f"buttons.{button.name}.input", button.input, hardware.name)
+    for door in config.doors:
+        _has(hardware.outputs, f"doors.{door.name}.relay", door.relay, hardware.name)
+    return hardware
+
+
+def _has(lines: Collection[str], key: str, name: str, board_name: str) -> None:
+    if name not in lines:
+        known = ", ".join(lines) or "none"
+        raise StartError(f'{key}: board {board_name} has no line "{name}"; it has: {known}')
+
+
+def make_audio(spec: board.AudioSpec) -> AudioDevice:
+    if spec.driver != "simulated":
+        raise AudioError(f'there is no audio driver "{spec.driver}"; write "simulated"')
+    from drivers.audio.simulated import SimulatedAudio
+
+    return SimulatedAudio(
+        spec.microphone,
+        spec.speaker,
+        spec.rate_hz,
+        echo_gain=spec.echo_gain,
+        echo_delay_ms=spec.echo_delay_ms,
+    )
+
+
+def make_camera(spec: board.CameraSpec) -> Camera:
+    if spec.driver != "simulated":
+        raise CameraError(f'there is no camera driver "{spec.driver}"; write "simulated"')
+    from drivers.camera.simulated import SimulatedCamera
+
+    return SimulatedCamera(spec.width, spec.height, spec.fps, spec.bitrate_kbps)
+
+
+def open_buttons(
+    config: Config, hardware: board.Board, loop: asyncio.AbstractEventLoop, station: Station
+) -> Inputs:
+    """The configuration's buttons on the board's inputs; presses reach the station on the loop's thread."""
+    inputs = Inputs(hardware.gpio)
+    for button in config.buttons:
+        line = hardware.inputs[button.input]
+        opened = inputs.button(line.line, active_low=line.active_low, pull=line.pull, debounce_ms=line.debounce_ms)
+        opened.on_press(partial(_hand_over, loop, partial(station.pressed, button.name, "gpio")))
+    return inputs
+
+
+# --- small things --------------------------------------------------------------------------------------------
+
+
+def _folders(config: Config) -> tuple[Path, Path]:
+    paths = (Path(config.station.run_dir), Path(config.station.state_dir))
+    for key, path in zip(("run_dir", "state_dir"), paths, strict=True):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"station.{key}: {path}: {error.strerror}; make it, or write another") from error
+    return paths
+
+
+def _to_journal(record: Record) -> None:
+    level = logging.WARNING if isinstance(record.event, events.Fault) else logging.INFO
+    if log.isEnabledFor(level):
+        fields = " ".join(f"{key}={value}" for key, value in fields_of(record.event).items() if value)
+        log.log(level, "%d %s %s", record.seq, kind_of(record.event), fields)
+
+
+def _unexpected(stream: EventStream, context: dict[str, Any]) -> None:
+    """A bug in a callback: told, and the station goes on ringing."""
+    error = context.get("exception")
+    log.error("%s", context.get("message"), exc_info=error)
+    what = f"{type(error).__name__}: {error}" if error is not None else str(context.get("message"))
+    stream.publish(events.Fault(where="program", what=what, remedy="see the journal; restart if calls fail"))
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, receive: Callable[[Any], object], what: object) -> None:
+    """From another thread to the loop's; nothing once the loop has ended."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(receive, what)
+
+
+def _resolve(future: "asyncio.Future[str]", value: str) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,449 @@
+"""The station between fakes of its neighbours: SIP endpoint, media engine, lock process."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from firmware.config import Account, Button, Calls, Code, Config, Door, Incoming, Secret, Stage
+from firmware.media import events as media_events
+from firmware.net import door_client
+from firmware.sdp.agreement import LocalMedia
+from firmware.sdp.offer_answer import OfferAnswer
+from firmware.sip import events as sip_events
+from firmware.sip.types import Flow
+from firmware.sip.uri import NameAddr, Uri
+from firmware.station import events
+from firmware.station.events import EventStream
+from firmware.station.station import Station
+from firmware.station.status import ControlError
+from firmware.station.visit import COMPLETED_ELSEWHERE
+
+
+class Phone:
+    def __init__(self):
+        self.invites, self.hangups, self.accepted, self.answers = [], [], [], []
+        self.number = 0
+
+    def local_host_towards(self, _):
+        return "127.0.0.1"
+
+    def invite(self, uri, sdp, *, account=None, display_name=None):
+        self.number += 1
+        self.invites.append((self.number, str(uri), account, display_name, sdp))
+        return self.number
+
+    def hangup(self, call, *, status=0, reason=""):
+        self.hangups.append((call, status, reason))
+
+    def accept(self, call, sdp):
+        self.accepted.append((call, sdp))
+
+    def answer_offer(self, call, sdp):
+        self.answers.append((call, sdp))
+
+    def reject_offer(self, call, status):
+        self.answers.append((call, status))
+
+
+@dataclass
+class MediaLeg:
+    on_event: object
+    audio_port: int = 40000
+    video_port: int | None = 40002
+    profile_level_id: str = "42e01f"
+    sprop_parameter_sets: str = ""
+    audio: tuple = (False, False)
+    connected: list = field(default_factory=list)
+    tones: list = field(default_factory=list)
+    digits: list = field(default_factory=list)
+    keyframes: int = 0
+    closed: bool = False
+
+    def connect(self, agreement, *, talk, listen):
+        self.connected.append(agreement)
+        self.audio = (talk, listen)
+
+    def set_audio(self, *, talk, listen):
+        self.audio = (talk, listen)
+
+    def play(self, tone):
+        self.tones.append(tone)
+
+    def request_keyframe(self):
+        self.keyframes += 1
+
+    def digit_from_info(self, digit):
+        self.digits.append(digit)
+
+    def statistics(self):
+        return {}
+
+    def close(self):
+        self.closed = True
+        return {"audio_lost": 0}
+
+
+class Engine:
+    def __init__(self):
+        self.legs, self.sounds, self.broken = {}, [], False
+
+    def open_leg(self, name, host, on_event, *, video):
+        if self.broken:
+            raise OSError("no free port")
+        self.legs[name] = MediaLeg(on_event)
+        return self.legs[name]
+
+    def play(self, tone):
+        self.sounds.append(tone)
+
+
+class Lock:
+    def __init__(self):
+        self.pulses, self.connected = [], True
+
+    def pulse(self, door, pulse_ms, evidence):
+        if not self.connected:
+            return None
+        self.pulses.append((door, pulse_ms, evidence))
+        return len(self.pulses)
+
+
+CONFIG = Config(
+    accounts=(Account(name="pbx", address="sip:door@pbx.example.org"),),
+    buttons=(
+        Button(
+            name="flat",
+            input="button1",
+            doors=("street",),
+            display_name="Front",
+            stages=(Stage(ring=("101", "sip:mon@192.0.2.9:5062"), seconds=20), Stage(ring=("102",), seconds=20)),
+        ),
+        Button(name="office", input="button2", stages=(Stage(ring=("201",), seconds=20),)),
+        Button(name="nobody", input="button3"),
+    ),
+    doors=(Door(name="street", relay="relay1", codes=(Code(name="family", digits=Secret("1234")),)),),
+    calls=Calls(incoming=Incoming(policy="auto-answer", from_=("sip:101@pbx.example.org", "sip:mon@192.0.2.9"))),
+)
+
+
+def a_peer_answers(offer, video=True):
+    session = OfferAnswer(1)
+    session.receive_offer(offer)
+    port = 50002 if video else None
+    local = LocalMedia(host="192.0.2.9", audio_port=50000, video_port=port, video_direction="recvonly")
+    return session.create_answer(local)[0]
+
+
+def a_peer_offers():
+    return OfferAnswer(2).create_offer(LocalMedia(host="192.0.2.9", audio_port=50000))
+
+
+class House:
+    def __init__(self, config=CONFIG, loop=None):
+        self.now = 1000.0
+        self.phone, self.engine, self.lock = Phone(), Engine(), Lock()
+        self.told = []
+        self.stream = EventStream(monotonic=lambda: self.now)
+        self.stream.subscribe(lambda record: self.told.append(record.event))
+        self.deadline = None
+        self.station = Station(config, self.stream, self.phone, self.engine, self.lock, loop=loop or self)
+
+    # the loop, as far as the station knows it
+
+    def time(self):
+        return self.now
+
+    def call_at(self, when, callback):
+        self.deadline = (when, callback)
+        return self
+
+    def cancel(self):
+        self.deadline = None
+
+    def turn_to(self, now):
+        """Let the time pass, with every timer due on the way."""
+        while self.deadline is not None and self.deadline[0] <= now:
+            self.now, callback = self.deadline
+            self.deadline = None
+            callback()
+        self.now = now
+
+    def kinds(self, kind):
+        return [event for event in self.told if isinstance(event, kind)]
+
+    def sip(self, event):
+        self.station.sip_event(event)
+
+    def ring_and_answer(self):
+        self.station.pressed("flat", "gpio", self.now)
+        self.sip(sip_events.CallAnswered(1, "tag", a_peer_answers(self.phone.invites[0][4])))
+
+    def type(self, leg, code):
+        for digit in code:
+            self.now += 0.2
+            self.engine.legs[leg].on_event(media_events.Digit(digit, "rtp", self.now))
+
+
+@pytest.fixture
+def house():
+    return House()
+
+
+def test_press_sends_an_invite_to_every_target_of_the_stage_within_the_same_call(house):
+    house.station.pressed("flat", "gpio", house.now)
+    assert [invite[1:4] for invite in house.phone.invites] == [
+        ("sip:101@pbx.example.org", "pbx", "Front"),
+        ("sip:mon@192.0.2.9:5062", None, "Front"),
+    ]
+    assert house.engine.sounds == ["ringback"]
+
+
+def test_early_media_is_connected_and_the_microphone_stays_shut_until_the_answer(house):
+    house.station.pressed("flat", "gpio", house.now)
+    answer = a_peer_answers(house.phone.invites[0][4])
+    house.sip(sip_events.CallProgress(1, "tag", 183, answer))
+    leg = house.engine.legs["1.1"]
+    assert leg.connected[0].video is not None
+    assert leg.audio == (False, False)
+    leg.on_event(media_events.RtpStarted("audio", "received", house.now))
+    assert leg.audio == (False, True), "the visitor hears the early sound"
+    assert house.engine.sounds[-1] is None
+    house.sip(sip_events.CallAnswered(1, "tag", b""))
+    assert leg.audio == (True, True)
+
+
+def test_first_answer_cancels_the_others_with_the_reason(house):
+    house.ring_and_answer()
+    assert house.phone.hangups == [(2, 0, COMPLETED_ELSEWHERE)]
+    house.sip(sip_events.CallEnded(2, "us", 487, "Request Terminated"))
+    assert house.engine.legs["1.2"].closed
+    assert house.engine.legs["1.1"].audio == (True, True)
+
+
+def test_an_answer_without_sound_ends_that_leg_and_the_others_ring_on(house):
+    house.station.pressed("flat", "gpio", house.now)
+    house.sip(sip_events.CallAnswered(1, "tag", b"not sdp"))
+    assert house.phone.hangups[0][0] == 1
+    assert [event.status for event in house.kinds(events.LegFailed)] == [488]
+    assert not house.kinds(events.PressEnded)
+
+
+def test_the_code_opens_the_door_once_and_the_call_ends_later(house):
+    house.ring_and_answer()
+    house.type("1.1", "1234")
+    assert [pulse[:2] for pulse in house.lock.pulses] == [("street", 3000)]
+    evidence = house.lock.pulses[0][2]
+    assert (evidence["by"], evidence["leg"], evidence["party"]) == ("code", "1.1", "101")
+    assert "1234" not in repr(house.told), "events never carry a code"
+    house.station.door_event(door_client.PulseAccepted(request=1, door="street", pulse_ms=3000))
+    house.station.door_event(door_client.LineOn(door="street", pulse_ms=3000, at_s=house.now))
+    assert [event.press for event in house.kinds(events.RelayOn)] == [1]
+    assert house.engine.legs["1.1"].tones == ["confirm"]
+    house.turn_to(house.now + 4.9)
+    assert (1, 0, "") not in house.phone.hangups
+    house.turn_to(house.now + 0.2)
+    assert house.phone.hangups[-1][0] == 1
+
+
+def test_wrong_codes_are_refused_with_an_event_and_lock(house):
+    house.ring_and_answer()
+    for _ in range(5):
+        house.type("1.1", "9999#")
+    assert not house.lock.pulses
+    assert len(house.kinds(events.AccessRefused)) == 5
+    assert [event.lockout_s for event in house.kinds(events.AccessLocked)] == [30.0]
+    house.type("1.1", "1234")
+    assert not house.lock.pulses
+
+
+def test_a_code_before_the_answer_is_refused(house):
+    house.station.pressed("flat", "gpio", house.now)
+    house.sip(sip_events.CallProgress(1, "tag", 183, a_peer_answers(house.phone.invites[0][4])))
+    house.type("1.1", "1234")
+    assert not house.lock.pulses
+    assert [event.reason for event in house.kinds(events.AccessRefused)] == ["code before the answer"]
+
+
+def test_code_of_a_button_that_opens_no_door_is_refused(house):
+    house.station.pressed("office", "gpio", house.now)
+    house.sip(sip_events.CallAnswered(1, "tag", a_peer_answers(house.phone.invites[0][4])))
+    house.type("1.1", "1234")
+    assert not house.lock.pulses
+
+
+def test_unlock_without_the_lock_process_says_so_and_the_call_goes_on(house):
+    house.lock.connected = False
+    house.ring_and_answer()
+    house.type("1.1", "1234")
+    assert "not running" in house.kinds(events.DoorRefused)[0].reason
+    assert house.engine.legs["1.1"].tones == ["congestion"]
+    assert not house.kinds(events.LegEnded)
+
+
+def test_the_lock_process_lost_in_mid_request_is_a_fault_and_a_refusal(house):
+    house.ring_and_answer()
+    house.type("1.1", "1234")
+    house.station.door_event(door_client.DoorLost(reason="connection closed"))
+    assert [event.where for event in house.kinds(events.Fault)] == ["door process"]
+    assert len(house.kinds(events.DoorRefused)) == 1
+    house.station.door_event(door_client.DoorConnected())
+    assert [event.where for event in house.kinds(events.FaultCleared)] == ["door process"]
+
+
+def test_a_relay_that_does_not_read_back_is_a_fault(house):
+    house.station.door_event(door_client.LineReadBack(door="street", active=False, expected=True, at_s=0.0))
+    assert [event.where for event in house.kinds(events.Fault)] == ["relay of door street"]
+
+
+def incoming(call, caller, account="", host="198.51.100.7", sdp=None):
+    source = Flow("udp", ("127.0.0.1", 5060), (host, 5060), ("127.0.0.1", 5060), 1)
+    name = NameAddr.parse(f"<{caller}>")
+    return sip_events.IncomingCall(
+        call,
+        Uri.parse("sip:door@127.0.0.1"),
+        name,
+        name,
+        source,
+        account,
+        a_peer_offers() if sdp is None else sdp,
+        (),
+    )
+
+
+def test_a_caller_that_only_claims_to_be_a_target_is_refused(house):
+    house.sip(incoming(9, "sip:101@pbx.example.org"))
+    assert house.phone.hangups == [(9, 403, "")]
+    assert "proof" in house.kinds(events.IncomingRefused)[0].reason
+
+
+def test_a_stranger_through_our_server_is_refused(house):
+    house.sip(incoming(9, "sip:666@pbx.example.org", account="pbx"))
+    assert house.phone.hangups == [(9, 403, "")]
+
+
+def test_a_target_through_our_server_is_let_in_but_its_code_opens_nothing(house):
+    house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx"))
+    assert [call for call, _ in house.phone.accepted] == [9]
+    assert house.engine.legs["1.1"].audio == (True, True)
+    house.type("1.1", "1234")
+    assert not house.lock.pulses
+    assert house.kinds(events.AccessRefused)
+
+
+def test_a_target_from_its_own_address_is_let_in(house):
+    house.sip(incoming(9, "sip:mon@192.0.2.9", host="192.0.2.9"))
+    assert [call for call, _ in house.phone.accepted] == [9]
+
+
+def test_a_call_while_the_door_is_in_use_is_busy(house):
+    house.ring_and_answer()
+    house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx"))
+    assert house.phone.hangups[-1] == (9, 486, "")
+    assert house.station.hangup() == {"press": 1}
+
+
+def test_an_unusable_offer_of_a_caller_leaves_nothing_behind(house):
+    house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx", sdp=b"v=0\r\nnonsense"))
+    assert house.phone.hangups == [(9, 488, "")]
+    assert all(leg.closed for leg in house.engine.legs.values())
+    house.station.pressed("flat", "gpio", house.now)
+    assert len(house.phone.invites) == 2
+
+
+def test_another_button_while_one_rings_replaces_it(house):
+    house.station.pressed("flat", "gpio", house.now)
+    house.station.pressed("office", "gpio", house.now)
+    assert [call for call, _, _ in house.phone.hangups] == [1, 2]
+    assert house.phone.invites[-1][1] == "sip:201@pbx.example.org"
+    house.sip(sip_events.CallEnded(1, "us", 487, ""))
+    house.sip(sip_events.CallEnded(2, "us", 487, ""))
+    assert house.engine.sounds[-1] == "ringback", "the old visit must not silence the new one"
+
+
+def test_a_button_without_a_plan_is_a_visible_fault(house):
+    house.station.pressed("nobody", "gpio", house.now)
+    assert house.kinds(events.Fault)
+    assert house.kinds(events.PressEnded)[0].outcome == "failed"
+
+
+def test_no_free_port_fails_the_leg_and_is_told(house):
+    house.engine.broken = True
+    house.station.pressed("flat", "gpio", house.now)
+    assert [event.outcome for event in house.kinds(events.PressEnded)] == ["failed"]
+    assert house.kinds(events.Fault)
+    house.engine.broken = False
+    house.station.pressed("flat", "gpio", house.now)
+    assert len(house.phone.invites) == 2
+
+
+def test_hold_and_keyframe_requests_of_the_peer_are_answered(house):
+    house.ring_and_answer()
+    held = OfferAnswer(3).create_offer(LocalMedia(host="192.0.2.9", audio_port=50000, audio_direction="sendonly"))
+    house.sip(sip_events.Reoffered(1, held))
+    assert b"a=recvonly" in house.phone.answers[0][1]
+    house.sip(sip_events.InfoReceived(1, "application/media_control+xml", b"<x/>"))
+    assert house.engine.legs["1.1"].keyframes == 1
+    house.sip(sip_events.InfoReceived(1, "application/dtmf-relay", b"Signal= 5\r\nDuration=160\r\n"))
+    assert house.engine.legs["1.1"].digits == ["5"]
+
+
+def test_failed_registration_is_a_fault_until_it_works(house):
+    house.sip(sip_events.RegistrationChanged("pbx", "failed", 403, "Forbidden", retry_s=600.0))
+    assert "password" in house.kinds(events.Fault)[0].remedy
+    house.sip(sip_events.RegistrationChanged("pbx", "registered", 200, "OK", expires_s=600.0))
+    assert house.kinds(events.FaultCleared)
+    assert house.station.status()["accounts"][0]["state"] == "registered"
+
+
+def unlocked_by_hand(door, answer):
+    async def unlock():
+        house = House(loop=asyncio.get_running_loop())
+        task = asyncio.create_task(house.station.unlock(door, "root"))
+        await asyncio.sleep(0)  # it runs up to where it waits for the lock process
+        house.station.door_event(answer)
+        return await task, house.lock.pulses[0][2]
+
+    return asyncio.run(unlock())
+
+
+def test_unlock_by_hand_waits_for_the_lock_process_and_names_who_asked():
+    answer = door_client.PulseAccepted(request=1, door="street", pulse_ms=3000)
+    result, evidence = unlocked_by_hand("", answer)
+    assert result == {"door": "street", "pulse_ms": 3000}
+    assert evidence["user"] == "root"
+
+
+def test_unlock_by_hand_tells_why_it_was_refused():
+    with pytest.raises(ControlError, match="tamper"):
+        unlocked_by_hand("street", door_client.PulseRefused(request=1, door="street", reason="tamper"))
+
+
+def test_nobody_answers_and_every_stage_rings_in_its_turn(house):
+    house.station.pressed("flat", "gpio", house.now)
+    house.turn_to(house.now + 20.0)
+    assert house.phone.invites[-1][1] == "sip:102@pbx.example.org"
+    for call in (1, 2):
+        house.sip(sip_events.CallEnded(call, "us", 487, ""))
+    house.turn_to(house.now + 20.0)
+    assert [event.outcome for event in house.kinds(events.PressEnded)] == ["unanswered"]
+    house.sip(sip_events.CallEnded(3, "us", 487, ""))
+    house.turn_to(house.now + 10.0)
+    assert house.engine.sounds[-1] is None
+    assert house.deadline is None
+    assert all(leg.closed for leg in house.engine.legs.values())
+
+
+def test_commands_for_what_does_not_exist_name_what_does(house):
+    with pytest.raises(ControlError, match="flat"):
+        house.station.press("flt")
+    with pytest.raises(ControlError, match="no call"):
+        house.station.hangup()
+    with pytest.raises(ControlError, match="cannot be called"):
+        house.station.call("sip:")
+
+
+def test_call_by_hand_rings_the_target_and_status_shows_it(house):
+    house.station.call("sip:mon@192.0.2.9:5062")
+    house.sip(sip_events.InviteSent(1, None))
+    assert house.station.status()["calls"][0]["party"] == "sip:mon@192.0.2.9:5062"
