@@ -1,0 +1,110 @@
+"""Events in the words of a technician: the lines of `doorctl events` and of a press's timeline."""
+
+from firmware.event_json import fields_of, kind_of
+from firmware.station import events
+from firmware.station.events import Event
+
+
+def describe(event: Event) -> str:
+    """One event in the words of a technician, without its leg: the timeline's and `doorctl events`' line."""
+    match event:
+        case events.ButtonPressed():
+            return f"button {event.button} pressed ({event.source})" + (
+                "" if event.action == "ring" else f": {event.action}"
+            )
+        case events.StageStarted():
+            return f"stage {event.stage} rings {', '.join(event.targets)}"
+        case events.StageEnded():
+            return f"stage {event.stage} ends: {event.reason}"
+        case events.PressEnded():
+            return f"visit {event.outcome}" + _because(event.reason)
+        case events.DoorSound():
+            return f"visitor hears {event.sound}"
+        case events.InviteSent():
+            return "INVITE sent" + (f" by account {event.account}" if event.account else ", no server")
+        case events.LegTrying():
+            return "100 Trying"
+        case events.LegRinging():
+            return f"{event.status} ringing" + (", early media" if event.early_media else "")
+        case events.LegAnswered():
+            return "answered"
+        case events.LegCancelled():
+            return "given up" + _because(event.reason)
+        case events.LegFailed():
+            return f"failed: {status(event)}"
+        case events.LegEnded():
+            by = {"us": "BYE sent", "peer": "BYE received", "network": "cut off"}[event.by]
+            return f"{by} after {event.duration_s:.1f} s" + _because(event.reason)
+        case events.RtpStarted():
+            return f"first {sound_or_picture(event.media)} {event.direction}"
+        case events.MediaLost():
+            return f"no {sound_or_picture(event.media)} for {event.silent_s:.1f} s"
+        case events.IncomingCall():
+            return f"call from {event.caller} ({event.source}; {event.proven or 'unproven'})"
+        case events.IncomingRefused():
+            return f"call from {event.caller} ({event.source}) refused: {event.status} {event.reason}"
+        case events.DigitReceived():
+            return f"key received ({ {'rtp': 'RFC 4733', 'info': 'SIP INFO', 'inband': 'in-band'}[event.source] })"
+        case events.AccessGranted():
+            return f"granted: {event.door}, {_evidence(event.evidence)}"
+        case events.AccessRefused():
+            return refusal(event)
+        case events.AccessLocked():
+            return f"codes locked for {event.lockout_s:.0f} s after {event.wrong_codes} wrong ones"
+        case events.RelayOn():
+            return f"relay of {event.door} on for {event.pulse_ms} ms"
+        case events.RelayReadBack():
+            level = "on" if event.active else "off"
+            wrong = "" if event.active == event.expected else f", should be {'on' if event.expected else 'off'}"
+            return f"relay of {event.door} reads {level}{wrong}"
+        case events.RelayOff():
+            return f"relay of {event.door} off after {event.on_ms} ms" + _because(event.reason)
+        case events.DoorRefused():
+            return f"relay of {event.door or 'the door'} refused: {event.reason}"
+        case _:
+            return _describe_station(event)
+
+
+def _describe_station(event: Event) -> str:
+    match event:
+        case events.StationStarted():
+            return f"Portero {event.version} started on {event.board}"
+        case events.StationStopping():
+            return f"stopping: {event.reason}"
+        case events.RegistrationChanged():
+            answer = f": {event.status} {event.reason}".rstrip() if event.status or event.reason else ""
+            retry = f", next attempt in {event.retry_s:.0f} s" if event.retry_s else ""
+            return f"account {event.account} {event.state}{answer}{retry}"
+        case events.Fault():
+            return f"fault: {event.where}: {event.what}; {event.remedy}"
+        case events.FaultCleared():
+            return f"fault over: {event.where}"
+        case _:
+            shown = ", ".join(f"{key}={value}" for key, value in fields_of(event).items() if key != "press")
+            return f"{kind_of(event)} {shown}".strip()
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def sound_or_picture(media: str) -> str:
+    return "sound" if media == "audio" else "picture"
+
+
+def status(event: events.LegFailed) -> str:
+    if not event.status:
+        return event.reason or "no answer at all"
+    return f"{event.status} {event.reason}".strip()
+
+
+def refusal(event: events.AccessRefused) -> str:
+    what = "code" if event.evidence.by == "code" else event.evidence.by
+    door = f" for {event.door}" if event.door else ""
+    return f"{what} refused{door} ({event.reason})"
+
+
+def _evidence(evidence: events.Evidence) -> str:
+    if evidence.by == "code":
+        return f"code {evidence.code_name} from {evidence.party}"
+    return f"by {evidence.by}" + (f" of {evidence.user}" if evidence.user else "")
