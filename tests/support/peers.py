@@ -16,6 +16,7 @@ from tests.support.linphone import Linphone
 from tests.support.ports import free_port
 from tests.support.processes import Program
 from tests.support.sipp import Sipp
+from tests.support.station import Portero
 
 USERS = {"door": "knock-knock", "101": "one-o-one", "102": "one-o-two", "103": "one-o-three"}
 
@@ -78,6 +79,10 @@ class Peers:
     def sipp(self, scenario: str, **options: Any) -> Sipp:
         _need("sipp")
         return self.start(Sipp(self._own("sipp"), scenario, free_port(8), **options))
+
+    def portero(self, *, transport: str = "udp", **options: Any) -> Portero:
+        """A running station; with a server, one that asks it to be registered (see `wait_registered`)."""
+        return self.start(Portero(self._own("station"), free_port(), transport=transport, **options))
 
     def capture(self, expression: str, name: str = "capture") -> Capture:
         if missing := wire.why_not():

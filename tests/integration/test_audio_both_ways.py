@@ -1,0 +1,80 @@
+"""Point 4: each side hears the other's tone, at the right pitch, within 3 dB, without a gap, for half a minute."""
+
+from itertools import pairwise
+
+import pytest
+
+from tests.support import capture as wire
+from tests.support.peers import Peers
+from tests.support.sound import Sound, level_db, longest_gap_ms, loudest_hz, read_wav
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+LONG_S = 30
+DOOR_HZ, FLAT_HZ = 620, 1000
+SENT_DB = -12.0  # both sources: a peak of a quarter of full scale
+
+
+def _check(heard: Sound, hz: int) -> None:
+    # A second of both ends is the start and the end of the call, not the talk.
+    talk = heard.part(1, heard.seconds - 1)
+    assert abs(loudest_hz(talk) - hz) <= 10
+    middle = talk.part(talk.seconds / 2 - 1, talk.seconds / 2 + 1)
+    assert abs(level_db(middle, hz) - SENT_DB) < 3
+    assert longest_gap_ms(talk) <= 60
+
+
+def test_half_a_minute_with_a_monitor(peers: Peers) -> None:
+    monitor = peers.baresip("101", tone_hz=FLAT_HZ)
+    door = peers.portero(stages=[([monitor.uri], 30)], microphone_hz=DOOR_HZ)
+
+    press = door.press()
+    wait_until(lambda: monitor.count("CALL_INCOMING"), "the monitor rings")
+    # What the network saw, where that may be looked at: the monitor's file has no clock of its own.
+    capture = None if wire.why_not() else peers.capture(f"udp and src host 127.0.0.1 and not port {monitor.port}")
+    monitor.accept()
+    door.wait_event("leg-answered", press=press)
+    wait_until(lambda: monitor.heard_s() > LONG_S + 2, "half a minute of talk", LONG_S + 15, poll_s=0.2)
+    monitor.hang_up()
+    ended = door.wait_event("leg-ended", press=press)
+
+    _check(read_wav(monitor.heard()[-1]), DOOR_HZ)
+    at_door = read_wav(door.speaker)
+    _check(at_door.part(at_door.seconds - LONG_S - 1.5), FLAT_HZ)
+    assert ended["duration_s"] > LONG_S
+    if capture is not None:
+        sent = [
+            seen.at_s
+            for seen in capture.datagrams()
+            if len(seen.payload) == 172 and seen.payload[1] & 127 == 8 and seen.source[1] != _rtp_port(monitor)
+        ]
+        gaps = [after - before for before, after in pairwise(sent)]
+        assert max(gaps[50:-50]) <= 0.06
+
+
+def test_half_a_minute_with_a_phone_through_the_server(peers: Peers) -> None:
+    server = peers.kamailio()
+    phone = peers.linphone("103", server=server, tone_hz=FLAT_HZ)
+    door = peers.portero(server=server, stages=[(["103"], 30)], microphone_hz=DOOR_HZ)
+    door.wait_registered()
+
+    press = door.press()
+    wait_until(lambda: phone.reached("IncomingReceived"), "the phone rings")
+    phone.answer()
+    door.wait_event("leg-answered", press=press)
+    wait_until(
+        lambda: phone.recording.exists() and read_wav(phone.recording).seconds > LONG_S + 2, "a talk", 50, 0.2
+    )
+    phone.hang_up()
+    door.wait_event("leg-ended", press=press)
+
+    _check(read_wav(phone.recording), DOOR_HZ)
+    at_door = read_wav(door.speaker)
+    _check(at_door.part(at_door.seconds - LONG_S - 1.5), FLAT_HZ)
+
+
+def _rtp_port(monitor: object) -> int:
+    """The port of the monitor's own sound, from its answer."""
+    text = monitor.sip_log()  # type: ignore[attr-defined]
+    return int(text.rsplit("\nm=audio ", 1)[1].split(" ", 1)[0])

@@ -1,0 +1,83 @@
+"""Point 8: a crash of either process neither opens nor jams the door, and the other goes on."""
+
+import pytest
+
+from tests.support.baresip import Baresip
+from tests.support.peers import Peers
+from tests.support.station import CODE, PULSE_MS, Portero
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def _open(peers: Peers) -> tuple[Portero, Baresip, int]:
+    """A call whose code has just switched the relay on."""
+    monitor = peers.baresip("101", video=False)
+    door = peers.portero(stages=[([monitor.uri], 60)])
+    press = door.press()
+    wait_until(lambda: monitor.count("CALL_INCOMING"), "the monitor rings")
+    monitor.accept()
+    door.wait_event("leg-answered", press=press)
+    wait_until(lambda: monitor.count("CALL_ESTABLISHED"), "the call stands")
+    monitor.press_keys(CODE)
+    wait_until(lambda: door.relay.on, "the relay is on")
+    return door, monitor, press
+
+
+def test_portero_killed_during_a_pulse_leaves_the_relay_released_by_its_bound(peers: Peers) -> None:
+    door, _, press = _open(peers)
+
+    door.program.kill()
+    wait_until(lambda: not door.relay.on, "the relay is released")
+
+    assert door.relay.pulses[0].ms < PULSE_MS + 100
+    assert door.relay.edges == 2
+    assert door.door.alive
+
+    door.start_station()
+    again = door.press()
+    assert again > press  # the numbering goes on
+    assert door.wait_event("station-started")
+    door.doorctl("unlock", "street")
+    wait_until(lambda: len(door.relay.pulses) == 2, "the door opens again")
+    assert door.relay.pulses[1].ms < PULSE_MS + 100
+
+
+def test_lock_process_killed_during_a_pulse_releases_the_relay_first_thing_when_it_is_back(peers: Peers) -> None:
+    door, monitor, press = _open(peers)
+
+    door.door.kill()
+    assert door.relay.on  # as a line whose owner died stands until somebody sets it
+    lost = door.wait_event("fault")
+    assert lost["where"] == "door process"
+    assert lost["remedy"]
+    refused = door.try_doorctl("unlock", "street")
+    assert refused.returncode != 0
+    assert "portero-door" in refused.stderr + refused.stdout
+    monitor.press_keys(CODE)  # the call goes on: keys are heard, and refused with a reason
+    assert door.wait_event("door-refused", press=press)["reason"]
+    assert monitor.has_call()
+    assert "leg-ended" not in door.kinds(press)
+
+    door.start_door()
+    wait_until(lambda: not door.relay.on, "the relay is released")
+    door.wait_event("fault-cleared", where="door process")
+    pulses = len(door.relay.pulses)
+    monitor.press_keys(CODE)
+    wait_until(lambda: len(door.relay.pulses) == pulses + 1, "the code opens again")
+    wait_until(lambda: not door.relay.on, "and the relay goes off again")
+    assert door.relay.pulses[-1].ms < PULSE_MS + 100
+
+
+def test_station_without_its_lock_process_rings_and_talks_all_the_same(peers: Peers) -> None:
+    monitor = peers.baresip("101", video=False)
+    door = peers.portero(stages=[([monitor.uri], 60)])
+    door.door.kill()
+    door.wait_event("fault", where="door process")
+
+    press = door.press()
+    wait_until(lambda: monitor.count("CALL_INCOMING"), "the monitor rings")
+    monitor.accept()
+
+    door.wait_event("leg-answered", press=press)
+    assert door.relay.edges == 0
