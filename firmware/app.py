@@ -35,6 +35,7 @@ from firmware.sip.uri import Uri
 from firmware.station import events
 from firmware.station.events import EventStream, Record
 from firmware.station.station import Station
+from firmware.station.status import ControlError
 from firmware.store import Store
 
 log = logging.getLogger("portero")
@@ -96,7 +97,10 @@ async def run(config: Config) -> None:
         except GpioError as error:
             raise StartError(str(error)) from error
         control = ControlServer(run_dir / "portero.sock", station, stream, store)
-        await control.start()
+        try:
+            await control.start()
+        except ControlError as error:
+            raise StartError(str(error)) from error
         stack.push_async_callback(control.stop)
         gc.collect()
         gc.freeze()  # what is here stays: the collector need not walk it during calls

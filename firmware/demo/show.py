@@ -232,25 +232,30 @@ class _Show:
         writer.write(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
         answer: dict[str, Any] = json.loads(await reader.readline())
         writer.close()
-        if "error" in answer:
+        if not answer["ok"]:
             raise _Missed(str(answer["error"]))
-        return answer
+        result: dict[str, Any] = answer["result"]
+        return result
 
     async def _follow(self) -> None:
         """Every event of the station, from its first."""
         reader, writer = await self._connect()
         writer.write(json.dumps({"verb": "events", "since": 0, "follow": True}).encode() + b"\n")
         while line := await reader.readline():
-            record = json.loads(line)
-            if "kind" not in record:
-                continue
-            self._seen.add(record["kind"])
-            self._records.append(record)
-            if record["kind"] == "button-pressed":
-                self._edge_s, self._press = record["edge_s"], record["press"]
-                self._say("")
-            self._tell(record)
-            self._changed.set()
+            answer = json.loads(line)
+            if "event" in answer:
+                self._take(answer["event"])
+            for record in answer.get("result", {}).get("events", ()):
+                self._take(record)
+
+    def _take(self, record: dict[str, Any]) -> None:
+        self._seen.add(record["kind"])
+        self._records.append(record)
+        if record["kind"] == "button-pressed":
+            self._edge_s, self._press = record["edge_s"], record["press"]
+            self._say("")
+        self._tell(record)
+        self._changed.set()
 
     def _step(self, record: dict[str, Any]) -> dict[str, Any]:
         return {"ms": round((record["monotonic_s"] - self._edge_s) * 1000, 1), **record}
