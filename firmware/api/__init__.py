@@ -1,0 +1,1 @@
+"""Interfaces to the station for people and programs: the control socket and `doorctl`."""

@@ -1,0 +1,373 @@
+"""The control socket: what `doorctl` and local programs ask of the station, as lines of JSON on a Unix socket.
+
+A request is one object with a `verb` and its arguments; the answer is `{"ok": true, "result": {...}}` or
+`{"ok": false, "error": "..."}`, in the order of the requests; an `id` in the request comes back. The verbs:
+
+    status                                    -> firmware.station.status.Status
+    press   button                            -> {"press": 12, "button": "flat-1a"}
+    call    target                            -> {"press": 13, "target": "101"}
+    hangup                                    -> {"press": 13}
+    unlock  door                              -> {"door": "street", "pulse_ms": 3000}
+    events  [last] [press] [since] [follow]   -> {"events": [...]}; with follow, then each new one as
+                                                 {"event": {...}}, at last {"end": "why"}
+    why     [press]                           -> firmware.diagnostics.why.Timeline
+
+Who may connect is the socket's group (mode 0660); who it was that opened a door is the kernel's word (SO_PEERCRED).
+Lines, clients, idle time and what waits for a slow reader are bounded. No authentication of its own.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import json
+import logging
+import os
+import pwd
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from firmware.diagnostics.why import explain
+from firmware.event_json import dumps, press_of, to_json
+from firmware.station.events import EventStream, Record
+from firmware.station.status import ControlError
+from firmware.store import Store, StoreUnreadable
+
+log = logging.getLogger(__name__)
+
+MAX_LINE = 16_384  # bytes of a request
+MAX_CLIENTS = 32
+MAX_EVENTS = 10_000  # in one answer
+MAX_WAITING = 262_144  # bytes that wait for one reader, some thousand events
+IDLE_S = 60.0  # a client that asks nothing makes room for others
+READ_S = 10.0  # a client has so long to take its answer
+STOP_S = 1.0  # on a stop they have so long
+LAST = 20  # events, where the request names no number
+
+Answer = dict[str, Any]
+
+
+class Controlled(Protocol):
+    """What the station does for a technician. Each may raise ControlError."""
+
+    def status(self) -> dict[str, object]: ...
+    def press(self, button: str, source: str = ...) -> dict[str, object]: ...
+    def call(self, target: str) -> dict[str, object]: ...
+    def hangup(self) -> dict[str, object]: ...
+    def unlock(self, door: str, user: str) -> dict[str, object] | Awaitable[dict[str, object]]: ...
+
+
+class ControlServer:
+    """Serves `path` on the running event loop from `start` to `stop`."""
+
+    def __init__(self, path: Path, station: Controlled, stream: EventStream, store: Store) -> None:
+        self._path = path
+        self._station = station
+        self._stream = stream
+        self._store = store
+        self._server: asyncio.Server | None = None
+        self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def start(self) -> None:
+        """Listen. Raises ControlError where another station does already, or the folder refuses."""
+        try:
+            listener = _listener(self._path)
+        except OSError as error:
+            raise ControlError(
+                f"{self._path}: {error.strerror or error}; check station.run_dir and its rights"
+            ) from error
+        self._server = await asyncio.start_unix_server(self._connected, sock=listener)
+
+    async def stop(self) -> None:
+        """End all connections, each with a word why."""
+        if self._server is None:
+            return
+        self._server.close()
+        clients = dict(self._clients)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self._server.wait_closed()
+        except TimeoutError:
+            for writer in clients.values():
+                writer.transport.abort()
+        self._server = None
+        self._path.unlink(missing_ok=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = asyncio.current_task()
+        assert client is not None
+        full = len(self._clients) >= MAX_CLIENTS
+        self._clients[client] = writer
+        try:
+            if full:
+                _write(writer, _error(f"{MAX_CLIENTS} clients are connected already; end one"))
+            else:
+                await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            _write(writer, {"end": "the station is stopping"})
+        except (ConnectionError, TimeoutError):
+            pass
+        finally:
+            del self._clients[client]
+            writer.close()
+            if writer.transport.get_write_buffer_size():
+                # What waits goes out if it is read soon; a reader that stopped is not waited for.
+                asyncio.get_running_loop().call_later(READ_S, writer.transport.abort)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = _Lines(reader)
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_S):
+                    line = await lines.next()
+            except _TooLong:
+                await _send(writer, _error(f"a request has at most {MAX_LINE} bytes in one line"))
+                continue
+            if line is None:
+                return
+            if not line.strip():
+                continue
+            try:
+                request = _Request(line)
+                follow = request.verb == "events" and request.flag("follow")
+            except ControlError as error:
+                await _send(writer, _error(str(error)))
+                continue
+            if follow:
+                await self._follow(request, reader, writer)
+                return
+            await _send(writer, request.identified(await self._answer(request, writer)))
+
+    async def _answer(self, request: "_Request", writer: asyncio.StreamWriter) -> Answer:
+        try:
+            return {"ok": True, "result": await self._result(request, writer)}
+        except ControlError as error:
+            return _error(str(error))
+        except Exception:  # a bug in one answer must end neither the connection nor the station
+            log.exception("control request %s failed", request.verb)
+            return _error("internal error; see the station's journal")
+
+    async def _result(self, request: "_Request", writer: asyncio.StreamWriter) -> Any:
+        station = self._station
+        match request.verb:
+            case "status":
+                result: object = station.status()
+            case "press":
+                result = station.press(request.text("button"), source="doorctl")
+            case "call":
+                result = station.call(request.text("target"))
+            case "hangup":
+                result = station.hangup()
+            case "unlock":
+                user = await asyncio.to_thread(_user, writer)
+                result = station.unlock(request.text("door"), user)
+            case "events":
+                result = {"events": [to_json(record) for record in await self._events(request)]}
+            case "why":
+                result = await asyncio.to_thread(self._why, request.number("press"))
+            case _:
+                known = "status, press, call, hangup, unlock, events, why"
+                raise ControlError(f'there is no verb "{request.verb[:40]}"; known: {known}')
+        return await result if inspect.isawaitable(result) else result
+
+    # --- events and why ------------------------------------------------------------------------------------
+
+    def _why(self, press: int) -> Answer:
+        last = self._store.last_press()
+        records = self._store.of_press(press or last)
+        if not records:
+            if not last:
+                raise ControlError("there was no press yet")
+            raise ControlError(f"there is no press {press} in the store; the last is {last}")
+        return explain(records, running=records[0].seq >= self._store.first_seq).as_dict()
+
+    async def _events(self, request: "_Request") -> list[Record]:
+        press, since, last = request.number("press"), request.number("since", -1), request.number("last")
+        count = min(last or (MAX_EVENTS if press or since >= 0 else LAST), MAX_EVENTS)
+        store = self._store
+        lookup: Callable[[], list[Record]]
+        if press:
+            lookup = lambda: [record for record in store.of_press(press) if record.seq > since][-count:]  # noqa: E731
+        elif since >= 0:
+            lookup = lambda: store.since(since, count)  # noqa: E731
+        else:
+            lookup = lambda: store.last(count)  # noqa: E731
+        try:
+            return await asyncio.to_thread(lookup)
+        except StoreUnreadable as error:
+            raise ControlError(str(error)) from error
+
+    async def _follow(
+        self, request: "_Request", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Stored events, then each new one as it happens, without gap or repetition."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        early: list[Record] = []  # what happens while the store is read
+        live = False
+        press = 0
+
+        def happened(record: Record) -> None:
+            if over.done():
+                return
+            if not live:
+                early.append(record)
+            elif writer.transport.get_write_buffer_size() > MAX_WAITING:
+                lost = f"reading too slowly: events from {record.seq} on were not sent; ask since {record.seq - 1}"
+                _write(writer, {"end": lost})
+                over.set_result(None)
+            elif press in (0, press_of(record.event)):
+                _write(writer, {"event": to_json(record)})
+
+        drop = self._stream.subscribe(happened)
+        hung_up = asyncio.ensure_future(_end_of(reader))
+        try:
+            press = request.number("press")
+            stored = await self._events(request)
+            answer = {"ok": True, "result": {"events": list(map(to_json, stored))}}
+            await _send(writer, request.identified(answer))
+            live = True
+            for record in early:
+                if not stored or record.seq > stored[-1].seq:
+                    happened(record)
+            await asyncio.wait([hung_up, over], return_when=asyncio.FIRST_COMPLETED)
+        except ControlError as error:
+            _write(writer, request.identified(_error(str(error))))
+        finally:
+            drop()
+            hung_up.cancel()
+
+
+class _Request:
+    """One request line. Raises ControlError for what is none, or where an argument is of the wrong type."""
+
+    def __init__(self, line: bytes) -> None:
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ControlError(f"not a line of JSON: {error}") from None
+        if not isinstance(data, dict) or not isinstance(data.get("verb"), str):
+            raise ControlError('a request is an object with a verb, as in {"verb": "status"}')
+        self.verb: str = data["verb"]
+        self._data = data
+
+    def text(self, name: str) -> str:
+        value = self._data.get(name, "")
+        if not isinstance(value, str) or len(value) > 500 or not value.isprintable():
+            raise ControlError(f"{self.verb}: {name} is a text of at most 500 characters")
+        return value
+
+    def number(self, name: str, default: int = 0) -> int:
+        value = self._data.get(name, default)
+        if value is None:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool) or not default <= value < 2**62:
+            raise ControlError(f"{self.verb}: {name} is a whole number from {max(default, 0)}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self._data.get(name, False)
+        if not isinstance(value, bool):
+            raise ControlError(f"{self.verb}: {name} is true or false")
+        return value
+
+    def identified(self, answer: Answer) -> Answer:
+        return {"id": self._data["id"], **answer} if "id" in self._data else answer
+
+
+class _TooLong(Exception):
+    """A line longer than MAX_LINE; its rest is skipped."""
+
+
+class _Lines:
+    """Lines of a stream, of bounded length."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._buffer = bytearray()
+        self._skipping = False
+
+    async def next(self) -> bytes | None:
+        """The next line without its end, None at the end of the stream."""
+        while True:
+            line, found, rest = self._buffer.partition(b"\n")
+            if found:
+                self._buffer = rest
+                if not self._skipping and len(line) <= MAX_LINE:
+                    return bytes(line)
+                skipped, self._skipping = self._skipping, False
+                if not skipped:
+                    raise _TooLong
+                continue
+            if len(self._buffer) > MAX_LINE:
+                self._buffer.clear()
+                if not self._skipping:
+                    self._skipping = True
+                    raise _TooLong
+            data = await self._reader.read(4096)
+            if not data:
+                return None
+            self._buffer += data
+
+
+async def _end_of(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(ConnectionError):
+        while await reader.read(1024):
+            pass
+
+
+def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:
+    if not writer.is_closing():
+        writer.write(dumps(answer).encode(errors="replace") + b"\n")
+
+
+async def _send(writer: asyncio.StreamWriter, answer: Answer) -> None:
+    _write(writer, answer)
+    async with asyncio.timeout(READ_S):
+        await writer.drain()
+
+
+def _error(text: str) -> Answer:
+    return {"ok": False, "error": text}
+
+
+def _user(writer: asyncio.StreamWriter) -> str:
+    """Name of the local user at the other end; its number where it has no name."""
+    credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    _, uid, _ = struct.unpack("3i", credentials)
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _listener(path: Path) -> socket.socket:
+    """A listening socket at `path`, in place of one that a killed station left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise ControlError(f"{path} is no socket; move it away")
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(os.fspath(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            else:
+                raise ControlError(
+                    f"another station runs on {path}; stop it, or give this one its own station.run_dir"
+                )
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(os.fspath(path))
+        path.chmod(0o660)  # before listen(): until then nobody gets in
+        listener.listen(MAX_CLIENTS)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

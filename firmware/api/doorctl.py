@@ -1,0 +1,387 @@
+"""`doorctl`: the technician's command on the station itself. Tasks and the shapes of --json: docs/doorctl.md.
+
+Talks to the running station over its control socket; `events` and `why` read the event store's file when no station
+runs. Standard library only and imports late, for it has to answer at once on a slow board. Exit status: 0 done,
+1 refused or failed, 2 wrong usage, 3 the station is not running.
+"""
+
+import argparse
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from firmware.store import StoredEvents
+
+DONE, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
+RUN_DIR, STATE_DIR = "/run/portero", "/var/lib/portero"
+ANSWER_S = 10.0  # the station answers within milliseconds, an unlock within two seconds
+
+Json = dict[str, Any]
+
+
+class Refused(Exception):
+    """The station, or the store, said no. The text is for the technician."""
+
+
+class NotRunning(Exception):
+    """No station listens. The text says where it was looked for and what to do."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except NotRunning as error:
+        return _complain(arguments, str(error), NOT_RUNNING)
+    except Refused as error:
+        return _complain(arguments, str(error), FAILED)
+    except KeyboardInterrupt:
+        return 130 if arguments.verb != "events" else DONE
+    except BrokenPipeError:
+        # The reader of our output has enough: `doorctl events | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON, for programs")
+    common.add_argument("--run-dir", metavar="DIR", help=f"folder of the station's socket (else {RUN_DIR})")
+    common.add_argument("--config", metavar="FILE", help="the station's configuration file, to find its folders")
+    parser = argparse.ArgumentParser(
+        prog="doorctl",
+        description="Asks and commands the door station of this machine.",
+        epilog="Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 the station is not running.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, what: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, help=what, description=what[:1].upper() + what[1:] + ".", parents=[common])
+
+    verb("status", "show accounts, doors, calls, faults and the last press")
+    verb("press", "ring as if a button were pressed").add_argument(
+        "button", metavar="BUTTON", nargs="?", default="", help="its name in the configuration (else the first)"
+    )
+    verb("call", "call a number or SIP URI from the door").add_argument("target", metavar="TARGET")
+    verb("hangup", "end the ringing or the call")
+    verb("unlock", "open a door").add_argument(
+        "door",
+        metavar="DOOR",
+        nargs="?",
+        default="",
+        help="its name in the configuration (not needed for one door)",
+    )
+    events = verb("events", "show what happened")
+    events.add_argument("--follow", "-f", action="store_true", help="go on with what happens, until Ctrl-C")
+    events.add_argument("--press", type=_count, default=0, metavar="N", help="of one press only")
+    events.add_argument("--last", "-n", type=_count, default=0, metavar="N", help="so many events (else 20)")
+    events.add_argument("--since", type=_number, default=None, metavar="SEQ", help="those after event number SEQ")
+    why = verb("why", "show a press as a timeline and name the step that failed")
+    why.add_argument("press", type=_count, nargs="?", default=0, metavar="PRESS", help="its number (else the last)")
+    return parser
+
+
+def _number(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_number.__name__, _count.__name__ = "number", "number"  # as argparse names them in its errors
+
+
+def _complain(arguments: argparse.Namespace, text: str, code: int) -> int:
+    if arguments.json:
+        print(json.dumps({"error": text, "code": code}))
+    print(f"doorctl: {text}", file=sys.stderr)
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    run_dir, state_dir = _folders(arguments)
+    request: Json = {"verb": arguments.verb}
+    for name in ("button", "target", "door", "press", "last", "since", "follow"):
+        if getattr(arguments, name, None):
+            request[name] = getattr(arguments, name)
+    if getattr(arguments, "since", None) == 0:
+        request["since"] = 0
+    try:
+        station = _Station(run_dir)
+    except NotRunning as error:
+        if arguments.verb not in ("events", "why") or getattr(arguments, "follow", False):
+            raise
+        return _from_store(arguments, state_dir, error)
+    with station.socket:
+        result = station.ask(request)
+        if arguments.verb == "events":
+            return _print_events(arguments, result["events"], station)
+    if arguments.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        _print(arguments.verb, result)
+    return DONE
+
+
+# --- the station ---------------------------------------------------------------------------------------------
+
+
+def _folders(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """(run_dir, state_dir): from --config, the environment, or where the packages put them."""
+    run_dir, state_dir = os.environ.get("PORTERO_RUN_DIR", RUN_DIR), os.environ.get("PORTERO_STATE_DIR", STATE_DIR)
+    if arguments.config:
+        import tomllib
+
+        try:
+            with open(arguments.config, "rb") as stream:
+                station = tomllib.load(stream).get("station", {})
+        except (OSError, ValueError) as error:
+            raise Refused(f"{arguments.config}: {error}; portero check-config says more") from None
+        run_dir, state_dir = station.get("run_dir", RUN_DIR), station.get("state_dir", STATE_DIR)
+    return Path(arguments.run_dir or run_dir), Path(state_dir)
+
+
+class _Station:
+    """A connection to the running station."""
+
+    def __init__(self, run_dir: Path) -> None:
+        path = run_dir / "portero.sock"
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(ANSWER_S)
+        self._buffer = b""
+        try:
+            self.socket.connect(os.fspath(path))
+        except OSError as error:
+            self.socket.close()
+            if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                raise NotRunning(
+                    f"the station is not running (nothing listens on {path}); start it with systemctl start portero, "
+                    "or name its folder with --run-dir"
+                ) from None
+            if isinstance(error, PermissionError):
+                raise Refused(
+                    f"{path}: this user may not command the station; use sudo, or join the socket's group"
+                ) from None
+            raise Refused(f"{path}: {error.strerror or error}") from None
+
+    def ask(self, request: Json) -> Any:
+        """The result of one request. Raises Refused with the station's own words."""
+        try:
+            self.socket.sendall(json.dumps(request).encode() + b"\n")
+            answer = self._line()
+        except TimeoutError:
+            raise Refused(f"the station did not answer within {ANSWER_S:.0f} s; see its journal") from None
+        except ConnectionError:
+            answer = None
+        if answer is None:
+            raise Refused("the station hung up; see its journal")
+        if "result" not in answer:
+            raise Refused(answer.get("error") or answer.get("end") or "the station gave no answer")
+        return answer["result"]
+
+    def follow(self) -> Iterator[Json]:
+        """The lines that come from now on. BrokenPipeError when our own reader is gone."""
+        import select
+
+        self.socket.settimeout(None)
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        poll.register(sys.stdout.fileno(), 0)  # a closed pipe is told while nothing happens at the door, too
+        while True:
+            if b"\n" not in self._buffer and sys.stdout.fileno() in dict(poll.poll()):
+                raise BrokenPipeError
+            line = self._line()
+            if line is None:
+                return
+            yield line
+
+    def _line(self) -> Json | None:
+        while b"\n" not in self._buffer:
+            data = self.socket.recv(65536)
+            if not data:
+                return None
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: Json = json.loads(line)
+        return answer
+
+
+def _from_store(arguments: argparse.Namespace, state_dir: Path, not_running: NotRunning) -> int:
+    """`events` and `why` without a station: what it stored is still there."""
+    from firmware.event_json import to_json
+    from firmware.store import StoredEvents, StoreUnreadable
+
+    path = state_dir / "events.sqlite"
+    stored = StoredEvents(path)
+    try:
+        if arguments.verb == "why":
+            timeline = _explained(stored, arguments.press)
+            print(f"doorctl: the station is not running; this is from {path}", file=sys.stderr)
+            if arguments.json:
+                print(json.dumps(timeline, ensure_ascii=False))
+            else:
+                _print("why", timeline)
+            return DONE
+        if arguments.press:
+            records = stored.of_press(arguments.press)
+        elif arguments.since is not None:
+            records = stored.since(arguments.since, arguments.last or 10_000)
+        else:
+            records = stored.last(arguments.last or 20)
+    except StoreUnreadable as error:
+        raise NotRunning(f"{not_running}; and {error}") from None
+    print(f"doorctl: the station is not running; this is from {path}", file=sys.stderr)
+    return _print_events(arguments, [to_json(record) for record in records[-arguments.last :]], None)
+
+
+def _explained(stored: "StoredEvents", press: int) -> Json:
+    from firmware.diagnostics.why import explain
+
+    last = stored.last_press()
+    records = stored.of_press(press or last)
+    if not records:
+        raise Refused(
+            f"there is no press {press} in the store; the last is {last}" if last else "there was no press yet"
+        )
+    return explain(records, running=False).as_dict()
+
+
+# --- for people ----------------------------------------------------------------------------------------------
+
+
+def _print_events(arguments: argparse.Namespace, events: list[Json], station: _Station | None) -> int:
+    """The events, and with --follow those to come, one on a line."""
+    from firmware.diagnostics.wording import describe
+    from firmware.event_json import from_json
+
+    def show(event: Json) -> None:
+        if arguments.json:
+            print(json.dumps(event, ensure_ascii=False))
+            return
+        record = from_json(event)
+        press = event.get("leg") or event.get("press") or ""
+        print(f"{event['seq']:>7}  {_moment(event['time'])}  {press:>6}  {describe(record.event)}")
+
+    for event in events:
+        show(event)
+    if not arguments.follow or station is None:
+        if not events and not arguments.json:
+            print("doorctl: no such events", file=sys.stderr)
+        return DONE
+    sys.stdout.flush()
+    for line in station.follow():
+        if "end" in line:
+            raise Refused(line["end"])
+        show(line["event"])
+        sys.stdout.flush()
+    raise Refused("the station hung up; see its journal")
+
+
+def _print(verb: str, result: Json) -> None:
+    match verb:
+        case "status":
+            print("\n".join(status_lines(result)))
+        case "why":
+            from firmware.diagnostics.why import Timeline, render
+
+            print(render(Timeline.from_dict(result)))
+        case "press":
+            print(f"press {result['press']}: {result['button']} rings; doorctl why shows how it goes")
+        case "call":
+            print(f"press {result['press']}: calling {result['target']}")
+        case "hangup":
+            print(f"press {result['press']}: ended")
+        case "unlock":
+            print(f"{result['door']} is open for {result['pulse_ms'] / 1000:g} s")
+
+
+def status_lines(status: Json) -> Iterator[str]:
+    """`doorctl status` as text."""
+    running = _span(status["uptime_s"])
+    yield f"{status['name']}: Portero {status['version']} on {status['board']}, running for {running}"
+    yield f"listens on {', '.join(status['listen']) or 'nothing'}"
+    if not status["lock_process"]:
+        yield "portero-door is not connected: no door opens"
+    if status["locked_out_s"]:
+        yield f"codes are locked for {status['locked_out_s']:.0f} s after too many wrong ones"
+    yield from _table("Accounts", [_account_row(account) for account in status["accounts"]])
+    levels = {True: "open (relay on)", False: "closed (relay off)", None: "unknown: portero-door is away"}
+    yield from _table("Doors", [[door["name"], levels[door["active"]]] for door in status["doors"]])
+    yield from _table(
+        "Calls",
+        [
+            [call["leg"], call["party"], call["direction"], f"{call['state']} for {_span(call['since_s'])}"]
+            for call in status["calls"]
+        ],
+    )
+    yield from _table(
+        "Faults",
+        [
+            [_moment(fault["since"]), fault["where"], f"{fault['what']}; {fault['remedy']}"]
+            for fault in status["faults"]
+        ],
+    )
+    press = status["last_press"]
+    if press is None:
+        yield "Last press  none yet"
+    else:
+        outcome = f"{press['outcome']}: {press['reason']}" if press["reason"] else press["outcome"] or "going on"
+        what = f"{press['button']} ({press['source']})"
+        yield f"Last press  {press['press']}  {_moment(press['time'])}  {what}  {outcome}"
+
+
+def _account_row(account: Json) -> list[str]:
+    state = account["state"]
+    if account["status"] and state != "registered":
+        state += f": {account['status']} {account['reason']}"
+    elif account["reason"] and state != "registered":
+        state += f": {account['reason']}"
+    if account["retry_s"] and state.startswith("failed"):
+        state += f"; next attempt within {_span(account['retry_s'])}"
+    return [account["name"], account["address"], state, f"for {_span(account['since_s'])}"]
+
+
+def _table(title: str, rows: list[list[str]]) -> Iterator[str]:
+    """Rows with aligned columns under a title; the title alone says that there are none."""
+    if not rows:
+        yield f"{title}  none"
+        return
+    yield title
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+
+
+def _moment(unix_s: float) -> str:
+    """Local time with milliseconds."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s)) + f".{int(unix_s * 1000) % 1000:03}"
+
+
+def _span(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
