@@ -26,6 +26,7 @@ from firmware.sdp.agreement import AgreedMedia
 LOST_AFTER_S = 10.0
 _QUIET_PEAK = 250  # -42 dBFS: below it a shift of the delay is not heard
 _STATIC = {0: "PCMU", 8: "PCMA"}  # RFC 3551: what may come without having been agreed by number
+_EVENT_PAYLOAD_TYPE = 101
 _CONTROL_BATCH = 32
 
 
@@ -80,10 +81,12 @@ class AudioStream(RtpStream):
             self._codec = codec
             self._payload_type = agreed.codec.payload_type
             self._receive_payload_type = agreed.codec.receive_payload_type
-            self._event_payload_type = agreed.dtmf.receive_payload_type if agreed.dtmf is not None else -1
+            # Some phones do not say that they send telephone-events and do, with the number we offered.
+            events = agreed.dtmf.receive_payload_type if agreed.dtmf is not None else _EVENT_PAYLOAD_TYPE
+            if events != self._event_payload_type:
+                self._event_payload_type = events
+                self.port.select_control((events,))
             self._event_send_type = agreed.dtmf.payload_type if agreed.dtmf is not None else -1
-            if self._event_payload_type >= 0:
-                self.port.select_control((self._event_payload_type,))
             self.sending = agreed.sends
             if agreed.receives != self._receives:
                 self._receives = agreed.receives
@@ -185,6 +188,7 @@ class AudioStream(RtpStream):
                 return None
             pieces = jitter.pop(now, quiet=self._quiet)
             if not self.listen:
+                self._quiet = True
                 return None
             if self._receives and now - self._heard_s > LOST_AFTER_S and not self._lost_reported:
                 self._lost_reported = True

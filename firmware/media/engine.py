@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _SWITCH_INTERVAL_S = 0.001
 _JOIN_S = 2.0
+# Half a second: the card plays out what is queued, and stays open from one stage of ringing to the next.
+_LINGER_TICKS = 25
 _VIDEO_BUFFER = 512 * 1024  # what a tick's worth of a received IDR may take
 _BASELINE = "42e01f"
 
@@ -67,6 +69,7 @@ class Engine:
         self._ending: threading.Thread | None = None
         self._legs: tuple[MediaLeg, ...] = ()
         self._failed_ticks = 0
+        self._idle_ticks = 0
         self._closed = False
         self._feed = CameraFeed(camera, self._fault) if camera is not None else None
 
@@ -215,8 +218,10 @@ class Engine:
         """A tone (`tones.TONES`) to the visitor in place of the one that sounds; None: silence."""
         player = TonePlayer(tone(name, self.country)) if name is not None else None
         with self._lock:
+            if self._closed:
+                return
             self._tick.play_tone(player)
-            if player is not None and not self._closed:
+            if player is not None:
                 self._ensure_thread()
 
     # --- the audio thread ----------------------------------------------------------------------------------
@@ -230,6 +235,10 @@ class Engine:
 
     def _wanted(self) -> bool:
         if self._legs or self._tick.sounds:
+            self._idle_ticks = 0
+            return True
+        if self._idle_ticks < _LINGER_TICKS and not self._closed:
+            self._idle_ticks += 1
             return True
         with self._lock:
             if self._legs or self._tick.sounds:

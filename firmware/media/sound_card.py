@@ -61,7 +61,7 @@ class SoundCard:
 
     def read(self) -> bytes:
         """Wait for the next 20 ms and return what the microphone heard, S16LE at BUS_HZ."""
-        if self.fault and self._clock() >= self._retry_at_s:
+        if not (self._captures and self._plays) and self._clock() >= self._retry_at_s:
             self.stop()
             self._open()
         device = self._device

@@ -204,29 +204,36 @@ class RtpStream:
 
     def read_rtcp(self, now: float, wall_offset_s: float) -> None:
         """Take one datagram from the RTCP socket."""
+        if self._take_rtcp(now, wall_offset_s):
+            self._keyframe_wanted()  # not under the lock: it ends in the camera's driver
+
+    def _take_rtcp(self, now: float, wall_offset_s: float) -> bool:
+        """True when the peer asks for a keyframe."""
         with self.lock:
             try:
                 data, ancillary, _, source = self.port.rtcp.recvmsg(_DATAGRAM, _STAMP_SPACE)
             except OSError:
-                return
+                return False
             if not self._knows(source[0]):
                 self.latch.refused += 1
-                return
+                return False
             try:
                 packets = parse_rtcp(data)
             except RtpError:
                 self._malformed += 1
-                return
+                return False
             self._rtcp_source = source[:2]
             # The tick reads up to 20 ms after the arrival; a round trip measured by that would be its own.
             arrival_s = _arrival(ancillary, now, wall_offset_s)
             self._reports.received(packets, len(data), arrival_s)
+            wanted = False
             for packet in packets:
                 if isinstance(packet, SenderReport):
                     if self._reception is not None and self._reception.ssrc == packet.ssrc:
                         self._reception.sender_report(packet.ntp, arrival_s)
                 elif isinstance(packet, PictureLossIndication | FullIntraRequest):
-                    self._keyframe_wanted()
+                    wanted = True
+            return wanted
 
     def _knows(self, host: str) -> bool:
         remote, target = self.latch.remote, self._rtcp_target

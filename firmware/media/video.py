@@ -96,18 +96,19 @@ class VideoStream(RtpStream):
         with self.lock:
             if not self.sending:
                 return False
+            again_s = self._again_s
             if keyframe:
                 if self._waiting:
                     self._waiting = False
                     self._again_s = [now + after for after in _YOUNG_S]
                 return True
-            if self._waiting:
-                self._request_keyframe()
-                return False
-            if self._again_s and now >= self._again_s[0]:
-                del self._again_s[0]
-                self._request_keyframe()
-            return True
+            waiting = self._waiting
+            if not waiting:
+                if not again_s or now < again_s[0]:
+                    return True
+                del again_s[0]
+        self._request_keyframe()
+        return not waiting
 
     def send(self, payloads: list[tuple[bytes, bool]], timestamp_us: int) -> None:
         with self.lock:
@@ -141,7 +142,8 @@ class VideoStream(RtpStream):
         picture = depacketizer.receive(packet)
         if picture is not None:
             self._on_picture(picture, packet.timestamp)
-        if depacketizer.waiting_for_keyframe and arrival_s >= self._pli_s:
+        # Asked at a picture's end: the first IDR is not asked for while it is coming in.
+        if packet.marker and depacketizer.waiting_for_keyframe and arrival_s >= self._pli_s:
             self._pli_s = arrival_s + _PLI_EVERY_S
             self._send_rtcp(self._reports.feedback(arrival_s, PictureLossIndication(self.ssrc, packet.ssrc)))
 

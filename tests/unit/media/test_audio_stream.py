@@ -1,0 +1,434 @@
+"""One audio stream against a bare peer on the loopback, the tick turned by hand."""
+
+import audioop
+import itertools
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from firmware.media.audio import LOST_AFTER_S, AudioStream
+from firmware.media.codec import CODECS, SILENCE
+from firmware.media.events import MediaEvent, MediaLost, RtpStarted
+from firmware.media.latch import FOREIGN_PACKETS
+from firmware.media.tones import TonePlayer, tone
+from firmware.net.rtp_port import RtpPort
+from firmware.rtp.packet import RtpPacket
+from firmware.rtp.rtcp import Bye, ReceiverReport, SenderReport, pack_rtcp, parse_rtcp
+from tests.support.media import Peer, audio, heard, tone_frames
+from tests.support.sound import level_db, longest_gap_ms
+
+ULAW = CODECS["PCMU"]
+EVENT_5 = bytes((5, 10, 0, 160))
+EVENT_6 = bytes((6, 10, 0, 160))
+
+
+class Bench:
+    """A stream, what it told, and the tick's clock."""
+
+    def __init__(self) -> None:
+        self.events: list[MediaEvent] = []
+        self.digits: list[str] = []
+        self.stream = AudioStream(
+            RtpPort("127.0.0.1", control=True), self.events.append, lambda d, _: self.digits.append(d), "cname"
+        )
+        self.port = self.stream.port.port
+        self.now = time.monotonic()
+
+    def read(self, packets: int = 1) -> None:
+        for _ in range(packets):
+            self.stream.read_media(self.now, time.time() - self.now)
+
+    def tick(self, microphone: bytes = SILENCE, *, packets: int = 1) -> bytes | None:
+        self.now += 0.02
+        self.read(packets)
+        played = self.stream.play(self.now)
+        self.stream.send(microphone, {}, self.now)
+        return played
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.stream.close()
+
+
+@pytest.fixture
+def phone() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def stranger() -> Iterator[Peer]:
+    peer = Peer("127.0.0.9", ssrc=0xBAD)
+    yield peer
+    peer.close()
+
+
+def test_the_microphone_arrives_coded_with_running_numbers(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.set_audio(talk=True, listen=True)
+    frames = tone_frames(700, 5)
+    for frame in frames:
+        bench.tick(frame)
+    packets = phone.waiting()
+    assert [packet.payload for packet in packets] == [ULAW.encode(frame) for frame in frames]
+    first = packets[0]
+    for number, packet in enumerate(packets):
+        assert packet.sequence == (first.sequence + number) & 0xFFFF
+        assert packet.timestamp == (first.timestamp + 160 * number) & 0xFFFFFFFF
+        assert packet.ssrc == first.ssrc
+        assert packet.payload_type == 0
+        assert packet.marker == (number == 0)
+    assert [event for event in bench.events if isinstance(event, RtpStarted)] == [
+        RtpStarted("audio", "sent", bench.events[0].at_s)  # type: ignore[union-attr]
+    ]
+
+
+def test_nothing_is_sent_before_an_agreement(bench: Bench) -> None:
+    bench.stream.set_audio(talk=True, listen=True)
+    bench.tick()
+    assert bench.stream.statistics()["audio_sent"] == 0
+
+
+def test_a_leg_that_may_not_hear_the_visitor_gets_silence(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port, codec="PCMA"))
+    bench.tick(tone_frames(700, 1)[0])
+    assert phone.receive().payload == CODECS["PCMA"].silence
+
+
+def test_a_tone_arrives_at_its_level_and_without_gaps(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.set_audio(talk=False, listen=True)
+    played = []
+    for frame in tone_frames(1000, 150):
+        phone.send(bench.port, ULAW.encode(frame))
+        played.append(bench.tick() or SILENCE)
+    sound = heard(played[10:])
+    assert level_db(sound, 1000) == pytest.approx(-12.04, abs=0.5)
+    assert longest_gap_ms(sound) == 0
+
+
+def test_packets_of_thirty_milliseconds_play_as_well(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.set_audio(talk=False, listen=True)
+    coded = ULAW.encode(b"".join(tone_frames(1000, 150)))
+    played = []
+    for number in range(100):
+        for _ in range(2 if number % 2 == 0 else 1):  # three times 20 ms are two times 30 ms
+            if len(coded) >= 240 and number * 160 >= phone.timestamp:
+                phone.send(bench.port, coded[:240])
+                phone.timestamp += 80
+                coded = coded[240:]
+        played.append(bench.tick(packets=2) or SILENCE)
+    sound = heard(played[15:])
+    assert level_db(sound, 1000) == pytest.approx(-12.04, abs=0.5)
+
+
+def test_a_leg_that_is_not_listened_to_is_not_heard(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    for frame in tone_frames(1000, 10):
+        phone.send(bench.port, ULAW.encode(frame))
+        assert bench.tick() is None
+
+
+def test_the_other_g711_is_understood_though_not_agreed(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port, codec="PCMU"))
+    bench.stream.set_audio(talk=False, listen=True)
+    played = []
+    for frame in tone_frames(1000, 50):
+        phone.send(bench.port, CODECS["PCMA"].encode(frame), payload_type=8)
+        played.append(bench.tick() or SILENCE)
+    assert level_db(heard(played[10:]), 1000) == pytest.approx(-12.04, abs=0.5)
+
+
+def test_a_change_of_codec_is_not_heard_as_noise(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port, codec="PCMU"))
+    bench.stream.set_audio(talk=False, listen=True)
+    quiet = tone_frames(1000, 40, peak=100)
+    peaks = []
+    for number, frame in enumerate(quiet):
+        codec = "PCMU" if number < 20 else "PCMA"
+        if number == 20:
+            bench.stream.connect(audio(phone.port, codec="PCMA"))
+        phone.send(bench.port, CODECS[codec].encode(frame), payload_type=0 if codec == "PCMU" else 8)
+        peaks.append(audioop.max(bench.tick() or SILENCE, 2))
+    assert max(peaks) < 200
+    assert max(peaks[30:]) > 50
+
+
+def test_spoofed_packets_are_neither_played_nor_answered(bench: Bench, phone: Peer, stranger: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.set_audio(talk=True, listen=True)
+    loud = ULAW.encode(tone_frames(600, 1, peak=30_000)[0])
+    peaks = []
+    for _ in range(3 * FOREIGN_PACKETS):
+        phone.send(bench.port, ULAW.silence)
+        stranger.send(bench.port, loud)
+        peaks.append(audioop.max(bench.tick(packets=2) or SILENCE, 2))
+    assert max(peaks) < 20
+    assert stranger.waiting() == []
+    assert bench.stream.statistics()["audio_refused"] == 3 * FOREIGN_PACKETS
+
+
+def test_packets_of_unknown_payload_type_latch_nobody(bench: Bench, phone: Peer, stranger: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    for _ in range(2 * FOREIGN_PACKETS):
+        stranger.send(bench.port, ULAW.silence, payload_type=77)
+        bench.tick()
+    assert stranger.waiting() == []
+    assert len(phone.waiting()) == 2 * FOREIGN_PACKETS
+    assert bench.stream.statistics()["audio_unknown"] == 2 * FOREIGN_PACKETS
+
+
+def test_a_phone_behind_nat_gets_sound_where_it_sends_from(bench: Bench, phone: Peer, stranger: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    stranger.send(bench.port, ULAW.silence)
+    bench.tick()
+    assert len(stranger.waiting()) == 1
+    assert phone.waiting() == []
+
+
+def test_rubbish_is_counted_and_harmless(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    for data in (b"", b"\x80", b"\x80" * 11, b"\xbf" + bytes(11), b"\x90" + bytes(11)):
+        phone.rtp.sendto(data, ("127.0.0.1", bench.port))
+        bench.read()
+        phone.rtcp.sendto(data, ("127.0.0.1", bench.port + 1))
+        bench.stream.read_rtcp(bench.now, time.time() - bench.now)
+    bench.stream.read_control()
+    assert bench.stream.statistics()["audio_malformed"] >= 8
+    assert bench.stream.statistics()["audio_received"] == 0
+
+
+def test_a_digit_arrives_on_the_control_socket_without_any_tick(bench: Bench, phone: Peer) -> None:
+    if bench.stream.port.control is None:
+        pytest.skip("this kernel attaches no program")
+    bench.stream.connect(audio(phone.port, dtmf=97))
+    phone.send(bench.port, EVENT_5, payload_type=97)
+    bench.stream.read_control()
+    assert bench.digits == ["5"]
+
+
+def test_a_digit_that_the_kernel_did_not_sort_out_arrives_with_the_tick(
+    bench: Bench, phone: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RtpPort, "select_control", lambda *_: None)
+    bench.stream.connect(audio(phone.port))
+    for payload in (EVENT_5, EVENT_5):
+        phone.send(bench.port, payload, payload_type=101)
+        phone.timestamp -= 160
+    bench.read(2)
+    assert bench.digits == ["5"]
+
+
+def test_the_two_ways_of_a_digit_share_their_memory(
+    bench: Bench, phone: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if bench.stream.port.control is None:
+        pytest.skip("this kernel attaches no program")
+    select = RtpPort.select_control
+    monkeypatch.setattr(RtpPort, "select_control", lambda *_: None)
+    bench.stream.connect(audio(phone.port))
+    phone.send(bench.port, EVENT_5, payload_type=101)
+    bench.read()
+    select(bench.stream.port, (101,))
+    phone.timestamp -= 160
+    phone.send(bench.port, EVENT_5, payload_type=101)
+    bench.stream.read_control()
+    assert bench.digits == ["5"]
+    assert bench.stream.statistics()["audio_received"] == 2
+
+
+def test_digits_of_a_stranger_are_ignored(bench: Bench, phone: Peer, stranger: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    stranger.send(bench.port, EVENT_6, payload_type=101)  # first of all: followed, but not yet trusted
+    bench.stream.read_control()
+    bench.read()
+    phone.send(bench.port, EVENT_5, payload_type=101)
+    bench.stream.read_control()
+    bench.read()
+    stranger.send(bench.port, EVENT_6, payload_type=101)
+    bench.stream.read_control()
+    bench.read()
+    assert bench.digits == ["5"]
+
+
+def test_digits_count_though_the_answer_did_not_promise_any(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port, dtmf=None))
+    phone.send(bench.port, EVENT_5, payload_type=101)
+    bench.stream.read_control()
+    bench.read()
+    assert bench.digits == ["5"]
+    with pytest.raises(ValueError, match="no telephone-events"):
+        bench.stream.press("1")
+
+
+def test_digits_before_an_agreement_are_ignored(bench: Bench, phone: Peer) -> None:
+    phone.send(bench.port, EVENT_5, payload_type=101)
+    bench.stream.read_control()
+    bench.read()
+    assert bench.digits == []
+
+
+def test_events_between_sound_are_not_heard_as_loss(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.set_audio(talk=False, listen=True)
+    for number, frame in enumerate(tone_frames(1000, 60)):
+        if 20 <= number < 30:
+            phone.send(bench.port, EVENT_5, payload_type=101)
+        else:
+            phone.send(bench.port, ULAW.encode(frame))
+        bench.stream.read_control()
+        bench.tick()
+    statistics = bench.stream.statistics()
+    assert statistics["audio_concealed_ms"] == 0
+    assert statistics["audio_lost"] == 0
+
+
+def test_keys_are_pressed_at_the_far_end_as_events(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port, dtmf=97))
+    bench.stream.press("12")
+    for _ in range(30):
+        bench.tick()
+    packets = phone.waiting()
+    assert {packet.payload[0] for packet in packets if packet.payload_type == 97} == {1, 2}
+    assert [b.sequence - a.sequence & 0xFFFF for a, b in itertools.pairwise(packets)] == [1] * 29
+
+
+def test_hold_stops_the_sending_and_resume_goes_on_with_the_numbers(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.tick()
+    before = phone.receive()
+    bench.stream.connect(audio(phone.port, direction="inactive"))
+    for _ in range(5):
+        bench.tick()
+    assert phone.waiting() == []
+    bench.stream.connect(audio(phone.port))
+    bench.tick()
+    after = phone.receive()
+    assert after.sequence == (before.sequence + 1) & 0xFFFF
+    assert after.timestamp == (before.timestamp + 6 * 160) & 0xFFFFFFFF
+    assert after.ssrc == before.ssrc
+    assert after.marker
+
+
+def test_hold_the_old_way_by_a_null_address_stops_the_sending(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.tick()
+    bench.stream.connect(audio(phone.port, host="0.0.0.0", direction="recvonly"))
+    bench.tick()
+    bench.stream.connect(audio(phone.port))
+    bench.tick()
+    assert len(phone.waiting()) == 2
+
+
+def test_a_leg_moves_to_another_phone_with_the_same_numbers(bench: Bench, phone: Peer) -> None:
+    other = Peer(ssrc=0x5678)
+    try:
+        bench.stream.connect(audio(phone.port))
+        phone.send(bench.port, ULAW.silence)
+        bench.tick()
+        before = phone.receive()
+        bench.stream.connect(audio(other.port))
+        bench.tick()
+        after: RtpPacket = other.receive()
+        assert (after.ssrc, after.sequence) == (before.ssrc, (before.sequence + 1) & 0xFFFF)
+        other.send(bench.port, ULAW.silence)
+        bench.tick()
+        phone.send(bench.port, ULAW.silence)  # the phone of before has nothing to say any more
+        bench.tick()
+        assert phone.waiting() == []
+        assert bench.stream.statistics()["audio_refused"] == 1
+    finally:
+        other.close()
+
+
+def test_a_name_or_another_family_as_address_is_not_sent_to_and_harms_nothing(bench: Bench) -> None:
+    for host in ("phone.example", "::1", "2001:db8::1"):
+        bench.stream.connect(audio(4000, host=host))
+        bench.tick()
+    assert bench.stream.statistics()["audio_sent"] == 0
+
+
+def test_loss_of_sound_is_told_once_and_again_after_it_came_back(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.set_audio(talk=True, listen=True)
+    bench.now += LOST_AFTER_S + 0.1
+    bench.tick()
+    bench.tick()
+    assert [type(event) for event in bench.events].count(MediaLost) == 1
+    phone.send(bench.port, ULAW.silence)
+    bench.tick()
+    bench.now += LOST_AFTER_S + 0.1
+    bench.tick()
+    assert [type(event) for event in bench.events].count(MediaLost) == 2
+
+
+@pytest.mark.parametrize(("direction", "listen"), [("inactive", True), ("sendonly", True), ("sendrecv", False)])
+def test_silence_is_no_loss_while_held_or_not_listened_to(
+    bench: Bench, phone: Peer, direction: str, listen: bool
+) -> None:
+    bench.stream.connect(audio(phone.port, direction=direction))  # type: ignore[arg-type]
+    bench.stream.set_audio(talk=True, listen=listen)
+    bench.now += LOST_AFTER_S + 1
+    bench.tick()
+    assert not any(isinstance(event, MediaLost) for event in bench.events)
+
+
+def test_a_tone_to_the_far_end_is_mixed_and_ends(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.play_tone(TonePlayer(tone("warning", "es")))
+    for _ in range(30):
+        bench.tick()
+    sound = [ULAW.decode(packet.payload) for packet in phone.waiting()]
+    assert level_db(heard(sound[1:7]), 1400) == pytest.approx(-13.1, abs=1)
+    assert not any(b"".join(sound[-5:]))
+
+
+def test_reports_tell_loss_and_carry_our_clock(bench: Bench, phone: Peer) -> None:
+    agreed = audio(phone.port)
+    bench.stream.connect(
+        type(agreed)(
+            "audio", "sendrecv", "127.0.0.1", phone.port, "127.0.0.1", phone.rtcp_port, agreed.codec, agreed.dtmf
+        )
+    )
+    for number in range(20):
+        if number == 10:
+            phone.sequence += 2  # two packets are lost
+        phone.send(bench.port, ULAW.silence)
+        bench.tick()
+    bench.stream.tick_report(bench.now)
+    report = parse_rtcp(phone.rtcp.recv(2048))[0]
+    assert isinstance(report, SenderReport)
+    assert report.packets == 20
+    assert report.octets == 20 * 160
+    assert report.reports[0].ssrc == phone.ssrc
+    assert report.reports[0].lost == 2
+    last = phone.waiting()[-1]
+    assert report.rtp_timestamp == (last.timestamp + 160) & 0xFFFFFFFF
+    bench.stream.close()
+    kinds = [type(packet) for packet in parse_rtcp(phone.rtcp.recv(2048))]
+    assert kinds[0] is ReceiverReport  # nothing was sent since the last report
+    assert kinds[-1] is Bye
+
+
+def test_reports_from_strangers_are_not_read(bench: Bench, phone: Peer, stranger: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    stranger.rtcp.sendto(pack_rtcp(ReceiverReport(1)), ("127.0.0.1", bench.port + 1))
+    bench.stream.read_rtcp(bench.now, time.time() - bench.now)
+    assert bench.stream.statistics()["audio_refused"] == 1
+
+
+def test_closing_twice_and_ticking_a_closed_stream_harms_nothing(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.close()
+    bench.stream.close()
+    bench.tick()
+    bench.stream.read_control()
+    bench.stream.read_rtcp(bench.now, 0.0)
+    bench.stream.tick_report(bench.now)
+    assert bench.stream.statistics()["audio_sent"] == 0

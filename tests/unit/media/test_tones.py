@@ -1,0 +1,120 @@
+"""Tones: the country's cadence to the sample, the level of E.180, no clicks."""
+
+import array
+import itertools
+
+import pytest
+
+from firmware.media.codec import BUS_HZ, FRAME_BYTES
+from firmware.media.tones import COUNTRIES, TONES, Step, Tone, TonePlayer, render, tone
+from tests.support.media import heard
+from tests.support.sound import level_db
+
+
+def play(player: TonePlayer, frames: int) -> bytes:
+    sound = b""
+    for _ in range(frames):
+        frame = player.frame()
+        assert frame is not None
+        assert len(frame) == FRAME_BYTES
+        sound += frame
+    return sound
+
+
+def cut(sound: bytes, start_ms: int, end_ms: int) -> bytes:
+    return sound[start_ms * BUS_HZ // 500 : end_ms * BUS_HZ // 500]
+
+
+def test_every_country_has_every_tone() -> None:
+    for country in COUNTRIES:
+        for name in TONES:
+            steps = tone(name, country).steps
+            assert steps[0].hz
+            assert all(step.ms > 0 for step in steps)
+
+
+def test_an_unknown_tone_or_country_is_refused() -> None:
+    with pytest.raises(KeyError):
+        tone("ringback", "xx")
+    with pytest.raises(KeyError):
+        tone("moo", "es")
+
+
+@pytest.mark.parametrize(
+    ("country", "name", "hz", "on_ms", "off_ms"),
+    [
+        ("es", "ringback", (425,), 1500, 3000),
+        ("de", "busy", (425,), 480, 480),
+        ("fr", "ringback", (440,), 1500, 3500),
+        ("us", "ringback", (440, 480), 2000, 4000),
+        ("us", "busy", (480, 620), 500, 500),
+        ("cz", "congestion", (425,), 165, 165),
+    ],
+)
+def test_a_tone_sounds_and_pauses_in_its_cadence(
+    country: str, name: str, hz: tuple[int, ...], on_ms: int, off_ms: int
+) -> None:
+    sound = play(TonePlayer(tone(name, country)), (2 * (on_ms + off_ms)) // 20 + 1)
+    for start in (0, on_ms + off_ms):
+        middle = cut(sound, start + 5, start + 5 + (on_ms - 10) // 100 * 100)
+        for frequency in hz:
+            assert level_db(heard([middle]), frequency) == pytest.approx(-13.14 - 3.01 * (len(hz) - 1), abs=0.3)
+        pause = cut(sound, start + on_ms, start + on_ms + off_ms)
+        assert not any(pause)
+        assert any(cut(sound, start + on_ms - 2, start + on_ms))
+        assert any(cut(sound, start, start + 2))
+
+
+def test_british_ringback_is_two_rings_and_a_pause() -> None:
+    sound = play(TonePlayer(tone("ringback", "gb")), 160)
+    loud = [any(cut(sound, at, at + 100)) for at in range(0, 3000, 100)]
+    assert loud == [True] * 4 + [False] * 2 + [True] * 4 + [False] * 20
+
+
+@pytest.mark.parametrize("name", ["warning", "confirm"])
+def test_warning_and_confirmation_end_by_themselves(name: str) -> None:
+    player = TonePlayer(tone(name, "es"))
+    frames = 0
+    while player.frame() is not None:
+        frames += 1
+        assert frames < 50
+    assert 5 < frames < 40
+    assert player.frame() is None
+
+
+def test_nothing_clicks_at_the_ends_of_a_step() -> None:
+    samples = array.array("h", render(Step((425,), 200)))
+    assert abs(samples[0]) < 100
+    assert abs(samples[-1]) < 300
+    steepest = max(abs(b - a) for a, b in itertools.pairwise(samples))
+    early = max(abs(b - a) for a, b in itertools.pairwise(samples[:9]))
+    assert early < steepest / 3
+
+
+def test_a_stopped_tone_fades_out_within_a_frame_and_ends() -> None:
+    player = TonePlayer(tone("ringback", "es"))
+    play(player, 10)
+    player.stop()
+    last = player.frame()
+    assert last is not None
+    samples = array.array("h", last)
+    assert any(samples[:40])
+    assert not any(samples[40:])
+    assert max(abs(sample) for sample in samples[33:40]) < 1500
+    assert player.frame() is None
+
+
+def test_a_tone_stopped_before_it_began_is_silent() -> None:
+    player = TonePlayer(tone("busy", "es"))
+    player.stop()
+    assert player.frame() is None
+
+
+def test_steps_that_fill_no_whole_frame_are_joined_to_the_sample() -> None:
+    player = TonePlayer(Tone((Step((), 7), Step((1000,), 6)), repeat=False))
+    frame = player.frame()
+    assert frame is not None
+    assert not any(frame[: 7 * 16])
+    assert any(frame[7 * 16 : 13 * 16])
+    assert not any(frame[13 * 16 :])
+    assert player.frame() is None

@@ -1,0 +1,320 @@
+"""One camera, many legs: same encode, an IDR to begin with, requests coalesced, faults contained."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from drivers.camera.base import CameraError
+from firmware.media import video as video_module
+from firmware.media.events import MediaEvent, MediaFault
+from firmware.media.video import CameraFeed, VideoStream
+from firmware.net.rtp_port import RtpPort
+from firmware.rtp.h264 import Depacketizer
+from firmware.rtp.rtcp import (
+    FullIntraRequest,
+    PictureLossIndication,
+    ReceiverReport,
+    SenderReport,
+    pack_rtcp,
+    parse_rtcp,
+)
+from firmware.sdp.agreement import AgreedMedia
+from tests.support.media import ManualCamera, Peer, picture, video
+from tests.support.waiting import wait_until
+
+
+class Bench:
+    """A feed with a camera in the test's hand, and legs to bare peers."""
+
+    def __init__(self) -> None:
+        self.camera = ManualCamera()
+        self.made = 0
+        self.faults: list[MediaFault] = []
+        self.events: list[MediaEvent] = []
+        self.feed = CameraFeed(self.make, self.faults.append)
+        self.streams: list[VideoStream] = []
+        self.peers: list[Peer] = []
+
+    def make(self) -> ManualCamera:
+        self.made += 1
+        return self.camera
+
+    def leg(self, *, mode: int = 1, number: int = 96) -> tuple[VideoStream, Peer]:
+        peer = Peer()
+        stream = VideoStream(RtpPort("127.0.0.1"), self.events.append, "cname", self.feed.request_keyframe)
+        self.streams.append(stream)
+        self.peers.append(peer)
+        self.connect(stream, peer, mode=mode, number=number)
+        return stream, peer
+
+    def connect(self, stream: VideoStream, peer: Peer, *, mode: int = 1, number: int = 96) -> None:
+        agreed = video(peer.port, mode=mode, number=number)
+        agreed = AgreedMedia(
+            "video",
+            "sendonly",
+            "127.0.0.1",
+            peer.port,
+            "127.0.0.1",
+            peer.rtcp_port,
+            agreed.codec,
+            packetization_mode=mode,
+        )
+        assert stream.connect(agreed)
+        self.feed.add(stream)
+        wait_until(lambda: self.camera.on_access_unit, "the camera to start", poll_s=0.001)
+
+    def rtcp(self, stream: VideoStream, peer: Peer, *packets: PictureLossIndication | FullIntraRequest) -> None:
+        peer.rtcp.sendto(b"".join(pack_rtcp(packet) for packet in packets), ("127.0.0.1", stream.port.port + 1))
+        stream.read_rtcp(time.monotonic(), time.time() - time.monotonic())
+
+    def close(self) -> None:
+        for stream in self.streams:
+            self.feed.remove(stream)
+            stream.close()
+        self.feed.close(5.0)
+        for peer in self.peers:
+            peer.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()
+
+
+def test_the_camera_runs_from_the_first_leg_to_the_last(bench: Bench) -> None:
+    assert bench.camera.started == 0
+    assert bench.feed.profile_level_id() == "42c01f"
+    assert bench.camera.started == 0
+    first, _ = bench.leg()
+    second, _ = bench.leg()
+    bench.feed.remove(first)
+    bench.camera.take(keyframe=True)
+    assert bench.camera.stopped == 0
+    bench.feed.remove(second)
+    wait_until(lambda: bench.camera.stopped, "the camera to stop")
+    bench.leg()
+    assert (bench.camera.started, bench.made) == (2, 1)
+
+
+def test_six_legs_get_the_same_picture_under_their_own_headers(bench: Bench) -> None:
+    legs = [bench.leg(number=96 + count) for count in range(6)]
+    bench.camera.take(keyframe=True, size=20_000)
+    seen = [peer.waiting() for _, peer in legs]
+    assert len({tuple(packet.payload for packet in packets) for packets in seen}) == 1
+    assert len(seen[0]) == 19
+    assert len({packets[0].ssrc for packets in seen}) == 6
+    assert len({packets[0].timestamp for packets in seen}) == 6
+    for count, packets in enumerate(seen):
+        assert {packet.payload_type for packet in packets} == {96 + count}
+        assert [packet.marker for packet in packets] == [False] * 18 + [True]
+        depacketizer = Depacketizer()
+        units = [unit for packet in packets if (unit := depacketizer.receive(packet)) is not None]
+        assert units == [picture(keyframe=True, size=20_000)]
+
+
+def test_each_mode_is_packetized_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[object] = []
+
+    class Counting(video_module.Packetizer):
+        def packets(self, access_unit: bytes) -> list[tuple[bytes, bool]]:
+            counts.append(self)
+            return super().packets(access_unit)
+
+    monkeypatch.setattr(video_module, "Packetizer", Counting)
+    legs = [bench.leg(mode=count % 2) for count in range(6)]
+    bench.camera.take(keyframe=True)
+    counts.clear()
+    for _, peer in legs:
+        peer.waiting()
+    bench.camera.take(keyframe=True, size=5000)
+    assert len(counts) == 2
+    assert [len(peer.waiting()) for _, peer in legs] == [3, 7] * 3
+
+
+def test_a_leg_begins_with_an_idr_which_is_asked_for(bench: Bench) -> None:
+    bench.leg()
+    bench.camera.take(keyframe=True)
+    _, late = bench.leg()
+    bench.camera.take(keyframe=False)
+    assert late.waiting() == []
+    wait_until(lambda: bench.camera.take(keyframe=False) or bench.camera.keyframes, "the keyframe request")
+    assert late.waiting() == []
+    bench.camera.take(keyframe=True)
+    assert [packet.payload[0] & 0x1F for packet in late.waiting()] == [7, 8, 5]
+
+
+def test_a_leg_that_moves_begins_with_an_idr_and_keeps_its_numbers(bench: Bench) -> None:
+    stream, first = bench.leg()
+    bench.camera.take(keyframe=True)
+    before = first.waiting()[-1]
+    second = Peer()
+    bench.peers.append(second)
+    bench.connect(stream, second)
+    bench.camera.take(keyframe=False)
+    assert second.waiting() == []
+    bench.camera.take(keyframe=True)
+    after = second.waiting()[0]
+    assert (after.ssrc, after.sequence) == (before.ssrc, (before.sequence + 1) & 0xFFFF)
+    assert first.waiting() == []
+
+
+def test_connecting_again_at_the_answer_goes_on_and_asks_for_an_idr(bench: Bench) -> None:
+    stream, peer = bench.leg()
+    bench.camera.take(keyframe=True)
+    peer.waiting()
+    requested = bench.feed.status()["keyframes_requested"]
+    bench.connect(stream, peer)
+    assert bench.feed.status()["keyframes_requested"] == requested + 1  # type: ignore[operator]
+    bench.camera.take(keyframe=False)
+    assert len(peer.waiting()) == 1
+
+
+def test_a_young_leg_gets_further_idrs(bench: Bench) -> None:
+    stream, _ = bench.leg()
+    asked = []
+    now = time.monotonic()
+    assert stream.wants(True, now)
+    for count in range(60):
+        before = bench.feed.status()["keyframes_requested"]
+        assert stream.wants(False, now + count / 15)
+        if bench.feed.status()["keyframes_requested"] != before:
+            asked.append(count / 15)
+    assert asked == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("packet", [PictureLossIndication(1, 2), FullIntraRequest(1, ((2, 7),))])
+def test_pli_and_fir_reach_the_camera(bench: Bench, packet: PictureLossIndication | FullIntraRequest) -> None:
+    stream, peer = bench.leg()
+    bench.camera.take(keyframe=True)
+    before = bench.camera.keyframes
+    bench.rtcp(stream, peer, packet)
+    wait_until(lambda: bench.camera.take(keyframe=False) or bench.camera.keyframes > before, "the keyframe request")
+
+
+def test_requests_of_six_legs_are_served_together(bench: Bench) -> None:
+    legs = [bench.leg() for _ in range(6)]
+    bench.camera.take(keyframe=True)
+    served = bench.feed.status()["keyframes_served"]
+    for stream, peer in legs:
+        bench.rtcp(stream, peer, PictureLossIndication(1, stream.ssrc))
+        bench.rtcp(stream, peer, FullIntraRequest(1, ((stream.ssrc, 1),)))
+    assert bench.feed.status()["keyframes_served"] - served <= 2  # type: ignore[operator]
+
+
+def test_a_keyframe_request_from_a_stranger_is_ignored(bench: Bench) -> None:
+    stream, _ = bench.leg()
+    requested = bench.feed.status()["keyframes_requested"]
+    stranger = Peer("127.0.0.9")
+    bench.peers.append(stranger)
+    bench.rtcp(stream, stranger, PictureLossIndication(1, 2))
+    assert bench.feed.status()["keyframes_requested"] == requested
+
+
+def test_a_held_leg_gets_no_pictures(bench: Bench) -> None:
+    stream, peer = bench.leg()
+    bench.camera.take(keyframe=True)
+    peer.waiting()
+    assert not stream.connect(video(peer.port, direction="inactive"))
+    bench.camera.take(keyframe=True)
+    assert peer.waiting() == []
+
+
+def test_sound_and_picture_share_a_clock(bench: Bench) -> None:
+    stream, peer = bench.leg()
+    taken_s = time.monotonic() - 0.05
+    bench.camera.take(keyframe=True, at_s=taken_s)
+    timestamp = peer.waiting()[-1].timestamp
+    now = time.monotonic()
+    stream.tick_report(now)
+    report = parse_rtcp(peer.rtcp.recv(2048))[0]
+    assert isinstance(report, SenderReport)
+    assert (report.rtp_timestamp - timestamp) % 2**32 == pytest.approx((now - taken_s) * 90_000, abs=2)
+
+
+def test_big_pictures_are_paced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[tuple[float, int]] = []
+    _, peer = bench.leg()
+    _, other = bench.leg()
+    monkeypatch.setattr(
+        video_module.time, "sleep", lambda s: pauses.append((s, len(peer.waiting()) + len(other.waiting())))
+    )
+    bench.camera.take(keyframe=True, size=30_000)
+    assert [count for _, count in pauses] == [8] * 6
+    assert {pause for pause, _ in pauses} == {0.001}
+
+
+def test_sprop_parameter_sets_are_known_after_the_first_picture(bench: Bench) -> None:
+    assert bench.feed.sprop_parameter_sets == ""
+    bench.leg()
+    bench.camera.take(keyframe=True)
+    assert bench.feed.sprop_parameter_sets == "Z0LAH9oCgPaEAAADAAQAAAMA8DxgyoA=,aM48gA=="
+
+
+def test_a_camera_that_fails_is_told_and_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_module, "_RETRY_S", (0.01,))
+    bench.camera.start_error = CameraError("/dev/video0 is busy")
+    stream = VideoStream(RtpPort("127.0.0.1"), bench.events.append, "cname", bench.feed.request_keyframe)
+    bench.streams.append(stream)
+    stream.connect(video(4000))
+    bench.feed.add(stream)
+    wait_until(lambda: bench.faults, "the fault")
+    assert bench.feed.status()["fault"] == "/dev/video0 is busy"
+    bench.camera.start_error = None
+    wait_until(lambda: bench.camera.on_access_unit, "the camera to start")
+    bench.camera.take(keyframe=True)
+    assert bench.faults == [MediaFault("camera", "/dev/video0 is busy"), MediaFault("camera", "")]
+
+
+def test_a_camera_that_fails_while_it_runs_is_started_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_module, "_RETRY_S", (0.01,))
+    bench.leg()
+    bench.camera.failure = "the encoder broke"
+    wait_until(lambda: bench.faults, "the fault")
+    bench.camera.failure = ""
+    wait_until(lambda: bench.camera.started >= 2 and bench.camera.on_access_unit, "the camera to start again")
+
+
+def test_a_peer_that_reports_is_measured(bench: Bench) -> None:
+    stream, peer = bench.leg()
+    peer.rtcp.sendto(pack_rtcp(ReceiverReport(9)), ("127.0.0.1", stream.port.port + 1))
+    stream.read_rtcp(time.monotonic(), time.time() - time.monotonic())
+    assert stream.statistics()["video_refused"] == 0
+
+
+def test_pictures_are_received_and_a_loss_asks_for_an_idr() -> None:
+    got: list[bytes] = []
+    peer = Peer()
+    stream = VideoStream(
+        RtpPort("127.0.0.1"), lambda _: None, "cname", lambda: None, lambda unit, _: got.append(unit)
+    )
+    try:
+        agreed = video(peer.port, direction="recvonly")
+        stream.connect(
+            AgreedMedia("video", "recvonly", "127.0.0.1", peer.port, "127.0.0.1", peer.rtcp_port, agreed.codec)
+        )
+        whole = picture(keyframe=True)
+
+        def send(unit: bytes) -> None:
+            for payload, marker in video_module.Packetizer(1).packets(unit):
+                peer.send(stream.port.port, payload, payload_type=96, marker=marker)
+                peer.timestamp -= 160
+                stream.read_media(time.monotonic(), time.time() - time.monotonic())
+            peer.timestamp += 6000
+
+        send(whole)
+        send(whole)
+        peer.sequence += 1
+        send(picture(keyframe=False))
+        send(picture(keyframe=False))
+        assert got == [whole, whole]
+        kinds = [type(packet) for packet in parse_rtcp(peer.rtcp.recv(2048))]
+        assert kinds[-1] is PictureLossIndication
+        send(whole)
+        send(whole)
+        assert got == [whole] * 3
+    finally:
+        stream.close()
+        peer.close()
