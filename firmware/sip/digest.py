@@ -29,6 +29,7 @@ ALGORITHMS: tuple[str, ...] = tuple(
 )  # fmt: skip
 
 _CHALLENGE_FIELDS = {"WWW-Authenticate": "Authorization", "Proxy-Authenticate": "Proxy-Authorization"}
+_digest_start = re.compile(r"(?:^|,)\s*digest\s", re.IGNORECASE)
 _scheme = re.compile(r"\s*([A-Za-z0-9\-.!%*_+`'~]+)(?:\s+(.*))?", re.DOTALL)
 
 
@@ -301,9 +302,9 @@ class DigestExchange:
 
 def _challenges(line: str) -> list[Challenge]:
     """The Digest challenges of one field line: usually one, but RFC 7235 peers put several behind commas."""
-    starts = [match.start() for match in re.finditer(r"(?i)(?:^|,)\s*digest\s", line)]
+    starts = [match.start() for match in _digest_start.finditer(line)]
     found = []
-    for start, end in zip(starts, [*starts[1:], None], strict=True):
+    for start, end in zip(starts, [*starts, len(line)][1:], strict=True):
         try:
             challenge = Challenge.parse(line[start:end].lstrip(", \t"))
         except RemoteProtocolError:
