@@ -1,0 +1,281 @@
+"""The peer's side of a bench: a phone or a registrar on bare UDP sockets. It retransmits nothing itself.
+
+Nothing of the program under test is used here, and times of arrival are the kernel's, so that neither its
+mistakes nor the scheduling of this process are measured with it.
+"""
+
+import re
+import secrets
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+_SO_TIMESTAMPNS = 35  # not in the socket module; the number is the same on all of Debian's machines
+_TIMESPEC = struct.Struct("@ll")
+_RTP = struct.Struct("!BBHII")
+FRAME = bytes(0xFF if n % 20 < 10 else 0x90 for n in range(160))  # 20 ms of a 400 Hz square in PCMU
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A SIP message as it came: `at_s` is when it arrived, on the monotonic clock."""
+
+    first: str
+    fields: tuple[tuple[str, str], ...]
+    body: bytes
+    at_s: float
+    source: tuple[str, int]
+
+    def get(self, name: str) -> str:
+        return next((value for key, value in self.fields if key == name), "")
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.fields if key == name]
+
+    @property
+    def method(self) -> str:
+        """The method, of a response the one it answers."""
+        return self.get("cseq").split()[-1]
+
+    @property
+    def status(self) -> int:
+        return int(self.first.split()[1]) if self.first.startswith("SIP/2.0") else 0
+
+
+@dataclass(slots=True)
+class Talk:
+    """One confirmed dialog: what a request within it needs, and where the peer's sound goes."""
+
+    target: str
+    source: tuple[str, int]
+    local: str
+    remote: str
+    call_id: str
+    rtp: tuple[str, int] | None
+    sequence: int = field(default=1000)
+
+
+class Phone:
+    def __init__(self, host: str = "127.0.0.1", user: str = "monitor") -> None:
+        self._sip = _stamped_socket(host)
+        self.rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.rtp.bind((host, 0))
+        self.host, self.port = self._sip.getsockname()
+        self.uri = f"sip:{user}@{self.host}:{self.port}"
+        self._early: deque[Message] = deque()  # arrived while another was waited for
+        self._rtp_sequence, self._rtp_timestamp = 0, 0
+        self._ssrc = secrets.randbits(32)
+
+    def close(self) -> None:
+        self._sip.close()
+        self.rtp.close()
+
+    # --- SIP -----------------------------------------------------------------------------------------------
+
+    def wait(self, method: str, timeout_s: float, *, status: int = 0) -> Message:
+        """The next request of this method, or, with `status`, the next response to one of at least this status."""
+
+        def wanted(message: Message) -> bool:
+            if message.method != method:
+                return False
+            return message.status >= status if status else not message.status
+
+        for message in self._early:
+            if wanted(message):
+                self._early.remove(message)
+                return message
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            self._sip.settimeout(left_s)
+            try:
+                message = self._receive()
+            except TimeoutError:
+                break
+            if wanted(message):
+                return message
+            if message.method == "OPTIONS" and not message.status:
+                self.respond(message, 200, "OK")
+            else:
+                self._early.append(message)
+        raise AssertionError(f"no {method} {status or 'request'} within {timeout_s:g} s")
+
+    def forget(self) -> None:
+        """Drop what arrived for calls that are over, retransmissions among them."""
+        self._early.clear()
+
+    def respond(self, request: Message, status: int, phrase: str, sdp: bytes = b"", *fields: str) -> None:
+        to = request.get("to")
+        if ";tag=" not in to and status > 100:
+            to += f";tag={self._tag(request)}"
+        lines = [f"SIP/2.0 {status} {phrase}"]
+        lines += [f"Via: {via}" for via in request.all("via")]
+        lines += [f"From: {request.get('from')}", f"To: {to}", f"Call-ID: {request.get('call-id')}"]
+        lines += [f"CSeq: {request.get('cseq')}", f"Contact: <{self.uri}>", *fields]
+        self._send(lines, sdp, request.source)
+
+    def answer(self, invite: Message, sdp: bytes) -> Talk:
+        """200 to the INVITE, and the ACK waited for."""
+        self.respond(invite, 200, "OK", sdp)
+        self.wait("ACK", 2)
+        local = f"{invite.get('to')};tag={self._tag(invite)}"
+        target = _bare(invite.get("contact"))
+        return Talk(target, invite.source, local, invite.get("from"), invite.get("call-id"), rtp_of(invite.body))
+
+    def call(self, uri: str, address: tuple[str, int], sdp: bytes, timeout_s: float = 5) -> Talk:
+        """INVITE, wait for its 200, ACK."""
+        talk = Talk(
+            uri, address, f"<{self.uri}>;tag={secrets.token_hex(4)}", f"<{uri}>", secrets.token_hex(8), None
+        )
+        self._request(talk, "INVITE", sdp)
+        ok = self.wait("INVITE", timeout_s, status=200)
+        if ok.status != 200:
+            raise AssertionError(f"call refused: {ok.first}")
+        talk.remote, talk.target, talk.rtp = ok.get("to"), _bare(ok.get("contact")), rtp_of(ok.body)
+        self._request(talk, "ACK")
+        return talk
+
+    def hang_up(self, talk: Talk) -> None:
+        talk.sequence += 1
+        self._request(talk, "BYE")
+        self.wait("BYE", 2, status=200)
+
+    def sdp(self, codec: str = "8 PCMA", *, events: int | None = 101, video: bool = False) -> bytes:
+        number, name = codec.split()
+        host, port = self.rtp.getsockname()
+        lines = ["v=0", f"o=- {port} 1 IN IP4 {host}", "s=-", f"c=IN IP4 {host}", "t=0 0"]
+        lines += [f"m=audio {port} RTP/AVP {number} {events or ''}".rstrip(), f"a=rtpmap:{number} {name}/8000"]
+        if events is not None:
+            lines.append(f"a=rtpmap:{events} telephone-event/8000")
+        if video:
+            lines += [f"m=video {port} RTP/AVP 96", "a=rtpmap:96 H264/90000", "a=fmtp:96 packetization-mode=1"]
+            lines.append("a=recvonly")
+        return ("\r\n".join(lines) + "\r\n").encode()
+
+    def _request(self, talk: Talk, method: str, sdp: bytes = b"") -> None:
+        lines = [
+            f"{method} {talk.target} SIP/2.0",
+            f"Via: SIP/2.0/UDP {self.host}:{self.port};branch=z9hG4bK{secrets.token_hex(8)};rport",
+            "Max-Forwards: 70",
+            f"From: {talk.local}",
+            f"To: {talk.remote}",
+            f"Call-ID: {talk.call_id}",
+            f"CSeq: {talk.sequence} {method}",
+            f"Contact: <{self.uri}>",
+        ]
+        self._send(lines, sdp, talk.source)
+
+    def _send(self, lines: list[str], sdp: bytes, to: tuple[str, int]) -> None:
+        if sdp:
+            lines = [*lines, "Content-Type: application/sdp"]
+        head = "\r\n".join([*lines, f"Content-Length: {len(sdp)}", "", ""])
+        self._sip.sendto(head.encode() + sdp, to)
+
+    def _receive(self) -> Message:
+        data, ancillary, _, source = self._sip.recvmsg(65536, 64)
+        now_s, real_s = time.monotonic(), time.time()
+        for level, kind, value in ancillary:
+            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+                seconds, nanoseconds = _TIMESPEC.unpack(value)
+                now_s -= real_s - (seconds + nanoseconds / 1e9)
+        head, _, body = data.partition(b"\r\n\r\n")
+        first, *rest = head.decode().split("\r\n")
+        fields = tuple((name.strip().lower(), value.strip()) for name, _, value in (x.partition(":") for x in rest))
+        return Message(first, fields, body, now_s, source)
+
+    @staticmethod
+    def _tag(request: Message) -> str:
+        return f"t{abs(hash(request.get('call-id'))):x}"
+
+    # --- RTP -----------------------------------------------------------------------------------------------
+
+    def send_sound(self, to: tuple[str, int], frame: bytes = FRAME, payload_type: int = 0) -> None:
+        self._send_rtp(to, payload_type, self._rtp_timestamp, frame, marker=False)
+        self._rtp_timestamp += len(frame)
+
+    def start_digit(self, to: tuple[str, int], digit: str) -> None:
+        """The first packet of a key (RFC 4733)."""
+        self._rtp_timestamp += 1600
+        self._event(to, digit, 160, end=False, marker=True)
+
+    def end_digit(self, to: tuple[str, int], digit: str) -> None:
+        for _ in range(3):
+            self._event(to, digit, 800, end=True, marker=False)
+
+    def _event(self, to: tuple[str, int], digit: str, duration: int, *, end: bool, marker: bool) -> None:
+        payload = struct.pack("!BBH", "0123456789*#".index(digit), 0x8A if end else 0x0A, duration)
+        self._send_rtp(to, 101, self._rtp_timestamp, payload, marker=marker)
+
+    def _send_rtp(
+        self, to: tuple[str, int], payload_type: int, timestamp: int, payload: bytes, *, marker: bool
+    ) -> None:
+        self._rtp_sequence += 1
+        second = payload_type | (0x80 if marker else 0)
+        sequence, timestamp = self._rtp_sequence & 0xFFFF, timestamp & 0xFFFFFFFF
+        self.rtp.sendto(_RTP.pack(0x80, second, sequence, timestamp, self._ssrc) + payload, to)
+
+
+class Talker(threading.Thread):
+    """Sends a frame each 20 ms to `talk` and counts what comes back, until stopped."""
+
+    def __init__(self, phone: Phone, talk: Talk, payload_type: int = 0) -> None:
+        super().__init__(daemon=True)
+        assert talk.rtp is not None
+        self._phone, self._to, self._payload_type = phone, talk.rtp, payload_type
+        self._stopping = threading.Event()
+        self.received = 0
+
+    def run(self) -> None:
+        self._phone.rtp.setblocking(False)
+        next_s = time.monotonic()
+        while not self._stopping.wait(max(0.0, next_s - time.monotonic())):
+            next_s += 0.02
+            self._phone.send_sound(self._to, payload_type=self._payload_type)
+            self.received += _drain(self._phone.rtp)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join(1)
+
+
+def _drain(rtp: socket.socket) -> int:
+    count = 0
+    while True:
+        try:
+            rtp.recv(2048)
+        except BlockingIOError:
+            return count
+        count += 1
+
+
+def answering(phone: Phone, method: str, stop: Callable[[], bool]) -> None:
+    """Answer every request of `method` 200 until `stop()`: a registrar, for REGISTER."""
+    while not stop():
+        try:
+            request = phone.wait(method, 0.2)
+        except AssertionError:
+            continue
+        phone.respond(request, 200, "OK", b"", f"Expires: {request.get('expires') or 600}")
+
+
+def rtp_of(sdp: bytes) -> tuple[str, int] | None:
+    """Address of the audio stream."""
+    text = sdp.decode()
+    host, port = re.search(r"c=IN IP4 (\S+)", text), re.search(r"m=audio (\d+)", text)
+    return (host[1], int(port[1])) if host and port and int(port[1]) else None
+
+
+def _bare(contact: str) -> str:
+    match = re.search(r"<([^>]+)>", contact)
+    return match[1] if match else contact.partition(";")[0]
+
+
+def _stamped_socket(host: str) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    made.bind((host, 0))
+    return made
