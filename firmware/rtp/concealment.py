@@ -10,7 +10,7 @@ from array import array
 
 _PITCH_MAX_MS = 15  # 66 Hz, the lowest voice (appendix I.2.3)
 _PITCH_MIN_MS = 5  # 200 Hz; a higher voice matches at a multiple of its period
-_MATCH_MS = 20
+_MATCH_MS = 8  # the voice glides: a longer stretch matches where it was rather than where it is
 _FADE_FROM_MS = 10
 _FADE_TO_MS = 60
 
@@ -48,16 +48,8 @@ class Concealer:
 
     def _begin(self) -> None:
         """Find the pitch period at the end of the history and make a loop of it."""
-        ms = self._ms
         history = self._history
-        longest = _PITCH_MAX_MS * ms
-        reference = history[-_MATCH_MS * ms :]
-        before = history[-_MATCH_MS * ms - longest : -_PITCH_MIN_MS * ms]
-        lag = longest
-        if audioop.rms(reference, 2):
-            offset, factor = audioop.findfit(before, reference)
-            if factor > 0:  # an inverted match would click at every turn
-                lag = longest - 2 * offset
+        lag = self._find_pitch(history)
         period = history[-lag:]
         # The loop's end glides into what precedes its beginning.
         overlap = lag // 8 * 2
@@ -65,6 +57,28 @@ class Concealer:
         self._period = period[:-overlap] + tail
         self._at = 0
         self._gap = 0
+
+    def _find_pitch(self, history: bytes) -> int:
+        """How many bytes ago the history was most like it is at its end."""
+        ms = self._ms
+        longest = _PITCH_MAX_MS * ms
+        match = _MATCH_MS * ms
+        reference = history[-match:]
+        level = audioop.rms(reference, 2)
+        if not level:
+            return longest
+        offset, factor = audioop.findfit(history[-match - longest : -_PITCH_MIN_MS * ms], reference)
+        if factor > 0:
+            return longest - 2 * offset
+        # The fit is blind to sign and found the sound upside down, which would click at every turn.
+        best, lag = 0.0, longest
+        end = len(history)
+        for candidate in range(_PITCH_MIN_MS * ms, longest + 1, ms // 4 & ~1):
+            segment = history[end - match - candidate : end - candidate]
+            likeness = audioop.findfactor(segment, reference) / (audioop.rms(segment, 2) + 1)
+            if likeness > best:
+                best, lag = likeness, candidate
+        return lag
 
     def _repeat(self, size: int) -> bytes:
         period = self._period

@@ -335,8 +335,9 @@ class JitterBuffer:
             if self._quiet >= 5 or self._over >= 25:
                 last = self._queue[-1]
                 if last.timestamp + last.samples - self._next >= 2 * tick:
-                    self._next += tick
-                    self.skipped += tick
+                    passed = self._short_cut()
+                    self._next += passed
+                    self.skipped += passed
                     self._follows = False
                     self._over = 20
                     self._quiet = 0
@@ -346,6 +347,12 @@ class JitterBuffer:
             self._quiet = 0
             return True
         return False
+
+    def _short_cut(self) -> int:
+        """How much to pass over: to a packet's beginning if one is within a tick, lest every tick need two."""
+        end = self._next + self._tick
+        starts = [queued.timestamp for queued in self._queue[:4] if self._next < queued.timestamp <= end]
+        return starts[-1] - self._next if starts else self._tick
 
     # --- what it knows -------------------------------------------------------------------------------------
 
