@@ -118,7 +118,7 @@ class Portero:
         arguments = ["--config", str(self.configuration)]
         self.door = Program("portero-door", [str(BIN / "portero-door"), *arguments], folder)
         self.program = Program("portero", [str(BIN / "portero"), "run", *arguments, "--log", "debug"], folder)
-        follow = [str(BIN / "doorctl"), "events", "--follow", "--json", "--run-dir", str(self._run)]
+        follow = [str(BIN / "doorctl"), "events", "--follow", "--json", "--since", "0", "--run-dir", str(self._run)]
         self._follower = Program("doorctl-events", follow, folder)
         self.programs = [self.door, self.program, self._follower]
         self.relay = RelayWatcher(lines_file("simulated", self._run), RELAY_LINE)
