@@ -270,13 +270,13 @@ def parse_head(data: bytes, *, complete: bool) -> tuple[Request | Response, int]
         if known is None:
             if line[:1] in (" ", "\t") and fields:
                 known, value = fields.pop()  # section 7.3.1: a folded line is one blank
-                value = f"{value} {line.strip()}".rstrip()
+                value += " " + line.strip(" \t")
             elif colon and token.fullmatch(name := name.rstrip()):
                 known = canonical_name(name)
             else:
                 broken = broken or line
                 continue
-        fields.append((known, value.strip()))
+        fields.append((known, value.strip(" \t")))
     message, wrong = _start(lines[0], Headers.received(fields))
     message.charset = charset
     message.repairs = repairs
