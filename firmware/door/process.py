@@ -1,0 +1,335 @@
+"""`portero-door`: the lock as a process. It owns the relay lines and does what lock.py says, bounded by its clock.
+
+The order at start is the point of it: take the one-instance lock, release every relay line of the board, and only
+then judge the doors, open the journal and the socket, and say READY. From there on one loop: timers first, then a
+little of what clients sent; nothing in it blocks. However it ends (a signal, an error of its own), the lines are
+set inactive on the way out; after SIGKILL or a power cut the next start does it.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from board import BoardError, Output, load_outputs
+from drivers.gpio.base import GpioError, OutputChip, OutputLine
+from drivers.gpio.outputs import open_chip
+from firmware.door.journal import Journal
+from firmware.door.lock import Door, Lock, Record, Switch, Tell, TellAll
+from firmware.door.protocol import MAX_LINE, VERSION, Malformed, PulseRequest, encode, parse_request
+from firmware.door.server import FLOOD_PER_S, REQUESTS_PER_S, TOO_MANY, Client, Server
+from firmware.door.settings import Settings, SettingsError
+from firmware.door.systemd import Notifier
+
+USAGE = "usage: portero-door --config FILE"
+SOCKET_NAME = "door.sock"
+JOURNAL_NAME = "door-journal.jsonl"
+JOURNAL_CLOSE_S = 2.0
+REFUSALS_PER_MINUTE = 60  # that are journalled: refusing must not push the grants out of a bounded file
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h; systemd need not try that again
+
+
+class Fatal(Exception):
+    """The process cannot go on; the text is for the technician."""
+
+    def __init__(self, text: str, status: int = EXIT_FAILED) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if arguments in (["--help"], ["-h"]):
+        print(USAGE)
+        return
+    if len(arguments) != 2 or arguments[0] != "--config":
+        print(USAGE, file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    try:
+        _run(Path(arguments[1]), Notifier(os.environ))
+    except Fatal as fatal:
+        for line in str(fatal).splitlines():
+            print(f"portero-door: {line}", file=sys.stderr)
+        sys.exit(fatal.status)
+
+
+def _run(file: Path, notifier: Notifier) -> None:
+    try:
+        settings = Settings(file)
+    except SettingsError as error:
+        raise Fatal(str(error), EXIT_CONFIGURATION) from error
+    wake, wake_writer = socket.socketpair()
+    wake.setblocking(False)
+    wake_writer.setblocking(False)
+    signals = _Signals(wake_writer)
+    problem = _become_only_instance(settings.run_dir)
+    with contextlib.ExitStack() as lines_open:
+        lines = _release_all(settings, lines_open)
+        if problem:
+            raise Fatal(problem)
+        try:
+            doors = settings.doors(lines)
+        except SettingsError as error:
+            raise Fatal(str(error), EXIT_CONFIGURATION) from error
+        by_door = {door.name: lines[relay] for door, relay in doors.items()}
+        journal = Journal(settings.state_dir / JOURNAL_NAME, lambda: _poke(wake_writer))
+        try:
+            _open(doors, by_door, settings.run_dir / SOCKET_NAME, journal, notifier).run(signals, wake)
+        finally:
+            # The lines first: closing the journal may take as long as a bad disk likes.
+            lines_open.close()
+            journal.close(JOURNAL_CLOSE_S)
+
+
+class Process:
+    """The loop: lines, clients, journal and systemd round one `Lock`. OSError if the socket cannot be had."""
+
+    def __init__(
+        self,
+        doors: Iterable[Door],
+        lines: dict[str, OutputLine],
+        socket_path: Path,
+        journal: Journal,
+        notifier: Notifier,
+    ) -> None:
+        self._lock = Lock(doors)
+        self._lines = lines
+        self._journal = journal
+        self._notifier = notifier
+        self._performing = False
+        self._journal_failure = ""
+        self._refusal_minute = 0
+        self._refusals = 0
+        self._server = Server(socket_path, on_client=self._greet, on_line=self._obey, on_lost=self._lose)
+
+    def run(self, signals: "_Signals", wake: socket.socket) -> None:
+        """Until a signal ends it; every door is released when this returns. `wake` ends a wait."""
+        self._server.watch(wake.fileno())
+        self._journal.put({"kind": "started", "pid": os.getpid(), "at_s": time.monotonic()})
+        for name, line in self._lines.items():
+            self._read_back(name, line)
+        self._perform()
+        self._notifier.send(READY="1", STATUS=f"{len(self._lines)} doors, all released")
+        try:
+            while not signals.received:
+                now = time.monotonic()
+                self._lock.handle_timer(now)
+                self._perform()
+                self._notifier.feed_watchdog(now)
+                self._look_at_journal()
+                self._server.turn(self._patience_s())
+        finally:
+            self._stop(signals.received or "error")
+
+    def _stop(self, reason: str) -> None:
+        self._lock.stop()
+        self._perform()
+        self._notifier.send(STOPPING="1", STATUS=f"stopping: {reason}")
+        self._journal.put({"kind": "stopped", "reason": reason, "at_s": time.monotonic()})
+        self._server.close()
+
+    def _patience_s(self) -> float | None:
+        deadlines = (self._lock.next_deadline(), self._notifier.next_deadline())
+        nearest = min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return None if nearest is None else max(0.0, nearest - time.monotonic())
+
+    # --- clients -------------------------------------------------------------------------------------------
+
+    def _greet(self, client: Client) -> None:
+        hello = {"event": "hello", "version": VERSION, **self._lock.status(time.monotonic())}
+        self._server.send(client.number, encode(hello))
+
+    def _obey(self, client: Client, line: bytes) -> None:
+        now = time.monotonic()
+        count = client.count_request(now)
+        try:
+            if len(line) >= MAX_LINE:
+                raise Malformed(f"a line is longer than {MAX_LINE} bytes")
+            asked = parse_request(line)
+        except Malformed as malformed:
+            reason = TOO_MANY if count > REQUESTS_PER_S else str(malformed)
+            self._lock.refuse(client.number, malformed.request, reason, now)
+        else:
+            if count > REQUESTS_PER_S:
+                self._lock.refuse(client.number, asked.request, TOO_MANY, now)
+            elif isinstance(asked, PulseRequest):
+                self._lock.pulse(client.number, asked, now)
+            else:
+                status = {"event": "status", "request": asked.request, **self._lock.status(now)}
+                self._server.send(client.number, encode(status))
+        self._perform()
+        if count > FLOOD_PER_S:
+            self._server.drop(client)
+
+    def _lose(self, client: Client) -> None:
+        self._lock.lose_client(client.number)
+        self._perform()
+
+    # --- what the lock says --------------------------------------------------------------------------------
+
+    def _perform(self) -> None:
+        """Do the lock's actions and those that come of them. A client lost while doing so adds to the same work."""
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while actions := self._lock.take_actions():
+                for action in actions:
+                    match action:
+                        case Switch(door, active):
+                            self._switch(door, active)
+                        case Tell(client, message):
+                            self._server.send(client, encode(message))
+                        case TellAll(owner, message):
+                            self._tell_all(owner, message)
+                        case Record(number, entry):
+                            self._record(number, entry)
+        finally:
+            self._performing = False
+
+    def _switch(self, door: str, active: bool) -> None:
+        line = self._lines[door]
+        try:
+            line.set(active)
+        except OSError as error:
+            self._lock.line_failed(door, error.strerror or str(error), time.monotonic())
+        else:
+            self._read_back(door, line)
+
+    def _read_back(self, door: str, line: OutputLine) -> None:
+        try:
+            active = line.read()
+        except OSError as error:
+            self._lock.line_failed(door, error.strerror or str(error), time.monotonic())
+        else:
+            self._lock.line_read(door, active, time.monotonic())
+
+    def _tell_all(self, owner: int | None, message: dict[str, Any]) -> None:
+        mine = encode(message)
+        others = encode({**message, "request": None}) if owner is not None else mine
+        self._server.send_all(lambda number: mine if number == owner else others)
+
+    def _record(self, number: int | None, entry: dict[str, Any]) -> None:
+        if entry["kind"] == "refused" and not self._may_record_refusal():
+            return
+        client = self._server.client(number) if number is not None else None
+        self._journal.put({**entry, "pid": client.pid, "uid": client.uid} if client is not None else entry)
+
+    def _may_record_refusal(self) -> bool:
+        minute = int(time.monotonic() / 60)
+        if minute != self._refusal_minute:
+            if self._refusals > REFUSALS_PER_MINUTE:
+                count = self._refusals - REFUSALS_PER_MINUTE
+                self._journal.put({"kind": "refusals-not-recorded", "count": count})
+            self._refusal_minute, self._refusals = minute, 0
+        self._refusals += 1
+        return self._refusals <= REFUSALS_PER_MINUTE
+
+    def _look_at_journal(self) -> None:
+        failure = self._journal.failure
+        if failure == self._journal_failure:
+            return
+        self._journal_failure = failure
+        if failure:
+            remedy = "make room on the disk, or see to its folder's rights; doors still open meanwhile"
+            self._lock.report_fault("door journal", failure, remedy)
+        else:
+            self._lock.clear_fault("door journal")
+        self._perform()
+
+
+class _Signals:
+    """SIGTERM and their like as a word to look at, and a byte that ends the loop's wait.
+
+    Every signal that would kill the process ends it in order instead; those without a meaning here are ignored.
+    """
+
+    ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    IGNORED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPIPE)
+
+    def __init__(self, wake_writer: socket.socket) -> None:
+        self.received = ""
+        signal.set_wakeup_fd(wake_writer.fileno(), warn_on_full_buffer=False)
+        for number in self.ENDING:
+            signal.signal(number, self._note)
+        for number in self.IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.received = signal.Signals(number).name
+
+
+def _poke(wake_writer: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # full: it will wake anyway
+        wake_writer.send(b"\0")
+
+
+def _open(
+    doors: Iterable[Door], lines: dict[str, OutputLine], path: Path, journal: Journal, notifier: Notifier
+) -> Process:
+    try:
+        return Process(doors, lines, path, journal, notifier)
+    except OSError as error:
+        raise Fatal(f"{path}: {error.strerror or error}") from error
+
+
+def _become_only_instance(run_dir: Path) -> str:
+    """Lock the run folder until this process ends. Why that cannot be, or empty.
+
+    Fatal where another process has it: then it owns the relays too, and none of them must be touched.
+    """
+    path = run_dir / "door.lock"
+    try:
+        run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(fd, 20, 0).decode(errors="replace").strip()
+        raise Fatal(f"{run_dir}: another portero-door is running here, process {owner}") from error
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return ""
+
+
+def _release_all(settings: Settings, lines_open: contextlib.ExitStack) -> dict[str, OutputLine]:
+    """Request every output of the board, which sets it inactive; those after one that fails, too."""
+    try:
+        driver, outputs = load_outputs(settings.board)
+    except BoardError as error:
+        raise Fatal(str(error), EXIT_CONFIGURATION) from error
+    chips: dict[str, OutputChip] = {}
+    lines: dict[str, OutputLine] = {}
+    problems: list[str] = []
+    for name, output in outputs.items():
+        try:
+            if output.chip not in chips:
+                chip = open_chip(driver, output.chip, settings.run_dir)
+                chips[output.chip] = chip
+                lines_open.callback(_close_chip, chip)
+            lines[name] = _request(chips[output.chip], output)
+        except (GpioError, OSError) as error:
+            problems.append(f"outputs.{name}: {error}")
+    if problems:
+        raise Fatal("\n".join(problems))
+    return lines
+
+
+def _request(chip: OutputChip, output: Output) -> OutputLine:
+    return chip.request_output(output.line, active_low=output.active_low)
+
+
+def _close_chip(chip: OutputChip) -> None:
+    with contextlib.suppress(OSError):
+        chip.close()

@@ -1,0 +1,48 @@
+"""sd_notify(3) by hand: ready, status and watchdog as datagrams on the socket that systemd names.
+
+Nothing here fails or blocks: without systemd nobody listens, and a full socket loses a status line.
+"""
+
+import contextlib
+import os
+import socket
+
+
+class Notifier:
+    """`environment` as systemd sets it: NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID."""
+
+    def __init__(self, environment: os._Environ[str] | dict[str, str]) -> None:
+        address = environment.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if self._address:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._period_s = _watchdog_period_s(environment) if self._socket is not None else 0.0
+        self._next_s = 0.0
+
+    def send(self, **fields: str) -> None:
+        """One datagram of fields, as READY="1", STATUS="..."."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                text = "\n".join(f"{name}={value}" for name, value in fields.items())
+                self._socket.sendto(text.encode(), self._address)
+
+    def feed_watchdog(self, now: float) -> None:
+        """From the loop that the watchdog is to watch, as often as it turns."""
+        if self._period_s and now >= self._next_s:
+            self._next_s = now + self._period_s
+            self.send(WATCHDOG="1")
+
+    def next_deadline(self) -> float | None:
+        """When the watchdog wants to be fed again; None without one."""
+        return self._next_s if self._period_s else None
+
+
+def _watchdog_period_s(environment: os._Environ[str] | dict[str, str]) -> float:
+    """Half of what systemd waits; 0 where it does not watch this process."""
+    try:
+        limit_us = int(environment.get("WATCHDOG_USEC", "0"))
+        process = int(environment.get("WATCHDOG_PID", str(os.getpid())))
+    except ValueError:
+        return 0.0
+    return limit_us / 2e6 if limit_us > 0 and process == os.getpid() else 0.0
