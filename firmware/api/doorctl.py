@@ -170,8 +170,8 @@ class _Station:
             self.socket.close()
             if isinstance(error, FileNotFoundError | ConnectionRefusedError):
                 raise NotRunning(
-                    f"the station is not running (nothing listens on {path}); start it with systemctl start portero, "
-                    "or name its folder with --run-dir"
+                    f"the station is not running (nothing listens on {path}); start it with systemctl start "
+                    "portero, or name its folder with --run-dir"
                 ) from None
             if isinstance(error, PermissionError):
                 raise Refused(
