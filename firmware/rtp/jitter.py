@@ -297,7 +297,6 @@ class JitterBuffer:
             return self._silence(samples)
         if self._held >= self._max:
             self._playing = False
-            self._pause = b""
             return Empty(samples)
         self._held += samples
         if self._held > self._tick:

@@ -46,8 +46,6 @@ class Reception:
         if self._highest < 0:
             self._restart(sequence)
             self._probation = _MIN_SEQUENTIAL - 1
-            self._arrived(timestamp, arrival_s)
-            self.received = 0
             return False
         delta = (sequence - self._highest) & 0xFFFF
         if self._probation:
