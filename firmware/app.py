@@ -78,12 +78,12 @@ async def run(config: Config) -> None:
             listen=config.sip.listen_addresses,
             on_event=lambda event: station.sip_event(event),
         )
-        door = DoorClient(run_dir / "door.sock", on_event=lambda event: station.door_event(event))
+        door = DoorClient(run_dir / "door.sock", on_event=lambda event: station.doors.take(event))
         station = Station(config, stream, phone, engine, door, first_press=store.first_press, loop=loop)
 
         stream.publish(events.StationStarted(version=__version__, board=hardware.name))
         store.start(partial(_hand_over, loop, stream.publish))
-        await door.start()
+        door.start()
         stack.push_async_callback(door.stop)
         try:
             await phone.start()

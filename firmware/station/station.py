@@ -8,12 +8,10 @@ Nothing here waits: a press becomes an INVITE within the same call.
 import asyncio
 import logging
 import secrets
-from dataclasses import asdict
 
 from firmware.config import Button, Config
 from firmware.media import events as media_events
 from firmware.media.engine import Engine
-from firmware.net import door_client
 from firmware.net.door_client import DoorClient
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sdp.errors import OutOfTurn, SdpError
@@ -22,7 +20,9 @@ from firmware.sip.errors import ProtocolError
 from firmware.sip.uri import Uri
 from firmware.station import events
 from firmware.station.access import Code, CodeReader, Decision, Grant, Lockout, Policy
+from firmware.station.doors import Doors
 from firmware.station.events import EventStream, Evidence, PressAction
+from firmware.station.faults import Faults
 from firmware.station.leg import Leg, MediaSettings, digit_of_info, sends_sound
 from firmware.station.overview import Overview
 from firmware.station.status import ControlError
@@ -48,12 +48,11 @@ _DEVICE_REMEDY = {
     "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
 }
 INCOMING = "*incoming"  # a plan's name that no button can have
-UNLOCK_TIMEOUT_S = 2.0  # portero-door answers within milliseconds; after this it is not there
 BUSY_HERE, FORBIDDEN, NOT_ACCEPTABLE, REQUEST_PENDING, SERVER_ERROR = 486, 403, 488, 491, 500
 
 
 class Station:
-    """`phone.on_event`, `door.on_event` and the buttons' callbacks lead here, all on the event loop's thread."""
+    """SIP events come to `sip_event`, the lock's to `doors.take`, presses to `pressed`, all on the loop's thread."""
 
     def __init__(
         self,
@@ -70,7 +69,8 @@ class Station:
         self._stream = stream
         self._phone = phone
         self._engine = engine
-        self._door = door
+        self._faults = Faults(stream)
+        self.doors = Doors(config, self._faults, door, loop, self._opened, self._not_opened)
         self._loop = loop
         self._now = loop.time
         self._next_press = first_press
@@ -97,10 +97,6 @@ class Station:
         self._legs: dict[str, Leg] = {}
         self._by_call: dict[int, Leg] = {}
         self._sounding: str | None = None  # leg whose early sound the visitor hears
-        self._pulses: dict[int, int] = {}  # request of the lock process -> press
-        self._door_press: dict[str, int] = {}  # door -> press whose pulse is on
-        self._waiting: dict[int, asyncio.Future[str]] = {}  # request -> doorctl waiting for its outcome
-        self._faults: dict[str, events.Fault] = {}
         self.overview = Overview(config)
         stream.subscribe(self.overview.take)
         self._timer: asyncio.TimerHandle | None = None
@@ -124,7 +120,7 @@ class Station:
         visit = self._new_visit(plan)
         self._tell_press(visit.press, button, source, edge_s, "ring")
         if not plan.stages:
-            self._fault(f"button {button}", "has no ring plan", f"give buttons.{button} at least one stage")
+            self._faults.set(f"button {button}", "has no ring plan", f"give buttons.{button} at least one stage")
             self._stream.publish(events.PressEnded(press=visit.press, outcome="failed", reason="no ring plan"))
             del self._visits[visit.press]
             return visit.press
@@ -224,9 +220,9 @@ class Station:
                 else "check that the registrar is running and can be reached"
             )
             what = f"not registered: {event.status or 'no answer'} {event.reason}".strip()
-            self._fault(where, what, f"{remedy}; next try in {event.retry_s:.0f} s")
+            self._faults.set(where, what, f"{remedy}; next try in {event.retry_s:.0f} s")
         elif event.state == "registered":
-            self._fault_cleared(where)
+            self._faults.clear(where)
 
     def _incoming(self, event: sip_events.IncomingCall) -> None:
         caller = str(event.caller.uri)
@@ -328,9 +324,9 @@ class Station:
     def media_fault(self, fault: media_events.MediaFault) -> None:
         """Sound card or camera failed, or works again; calls go on with what is left."""
         if fault.what:
-            self._fault(fault.where, fault.what, _DEVICE_REMEDY[fault.where])
+            self._faults.set(fault.where, fault.what, _DEVICE_REMEDY[fault.where])
         else:
-            self._fault_cleared(fault.where)
+            self._faults.clear(fault.where)
 
     # --- codes and doors -----------------------------------------------------------------------------------
 
@@ -346,7 +342,7 @@ class Station:
             code_name=decision.code_name,
         )
         if isinstance(decision, Grant):
-            self._open(decision.door, leg.press, evidence)
+            self.doors.open(decision.door, evidence)
             return
         self._stream.publish(
             events.AccessRefused(press=leg.press, door=decision.door, reason=decision.reason, evidence=evidence)
@@ -355,74 +351,20 @@ class Station:
             self._stream.publish(events.AccessLocked(lockout_s=decision.locked_s, wrong_codes=decision.wrong_codes))
         leg.media.play("congestion")
 
-    def _open(self, door: str, press: int, evidence: Evidence) -> int | None:
-        """Asks the lock process for a pulse. Returns its request number, None where it is not there."""
-        configured = self._config.door(door)
-        pulse_ms = configured.pulse_ms if configured is not None else 0
-        facts = {key: value for key, value in asdict(evidence).items() if value}
-        request = self._door.pulse(door, pulse_ms, facts)
-        self._stream.publish(events.AccessGranted(press=press, door=door, evidence=evidence))
-        if request is None:
-            self._refused_by_door(press, door, "portero-door is not running; the door stays shut")
-            return None
-        self._pulses[request] = press
-        return request
+    def _opened(self, press: int) -> None:
+        for leg in self._legs_of(press):
+            leg.media.play("confirm")
+        visit = self._visits.get(press)
+        if visit is not None:
+            visit.unlocked(self._now())
+            self._carry_out(visit)
 
-    def _refused_by_door(self, press: int, door: str, reason: str) -> None:
-        self._stream.publish(events.DoorRefused(press=press, door=door, reason=reason))
-        for leg in self._legs.values():
-            if leg.press == press:
-                leg.media.play("congestion")
+    def _not_opened(self, press: int) -> None:
+        for leg in self._legs_of(press):
+            leg.media.play("congestion")
 
-    def door_event(self, event: door_client.DoorEvent) -> None:
-        match event:
-            case door_client.DoorConnected():
-                self._stream.publish(events.DoorProcess(connected=True))
-                self._fault_cleared("door process")
-            case door_client.DoorLost():
-                self._stream.publish(events.DoorProcess(connected=False, reason=event.reason))
-                self._fault("door process", event.reason, "doors stay shut until portero-door runs again")
-                for request, press in self._pulses.items():
-                    self._refused_by_door(press, "", "portero-door went away before it answered")
-                    self._outcome(request, "portero-door went away before it answered")
-                self._pulses.clear()
-            case door_client.PulseRefused():
-                self._refused_by_door(self._pulses.pop(event.request, 0), event.door, event.reason)
-                self._outcome(event.request, event.reason)
-            case door_client.PulseAccepted():
-                self._door_press[event.door] = self._pulses.pop(event.request, 0)
-                self._outcome(event.request, "")
-            case door_client.LineOn():
-                press = self._door_press.get(event.door, 0)
-                self._stream.publish(events.RelayOn(press=press, door=event.door, pulse_ms=event.pulse_ms))
-                visit = self._visits.get(press)
-                if visit is not None:
-                    visit.unlocked(self._now())
-                    for leg in self._legs.values():
-                        if leg.press == press:
-                            leg.media.play("confirm")
-                    self._carry_out(visit)
-            case door_client.LineReadBack():
-                press = self._door_press.get(event.door, 0)
-                self._stream.publish(
-                    events.RelayReadBack(press=press, door=event.door, active=event.active, expected=event.expected)
-                )
-                where = f"relay of door {event.door}"
-                if event.active != event.expected:
-                    read = "active" if event.active else "inactive"
-                    self._fault(where, f"the line reads {read} after switching", "check relay and wiring")
-                else:
-                    self._fault_cleared(where)
-            case door_client.LineOff():
-                press = self._door_press.pop(event.door, 0)
-                self._stream.publish(
-                    events.RelayOff(press=press, door=event.door, on_ms=event.on_ms, reason=event.reason)
-                )
-
-    def _outcome(self, request: int, problem: str) -> None:
-        waiting = self._waiting.pop(request, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(problem)
+    def _legs_of(self, press: int) -> list[Leg]:
+        return [leg for leg in self._legs.values() if leg.press == press]
 
     # --- doorctl -------------------------------------------------------------------------------------------
 
@@ -462,26 +404,7 @@ class Station:
 
     async def unlock(self, door: str, user: str) -> dict[str, object]:
         """Opens a door by word of a local user; waits until the lock process said yes or no."""
-        if not door and len(self._config.doors) == 1:
-            door = self._config.doors[0].name
-        configured = self._config.door(door)
-        if configured is None:
-            names = ", ".join(d.name for d in self._config.doors) or "none"
-            raise ControlError(f'there is no door "{door}"; configured: {names}')
-        press = self._active.press if self._active is not None else 0
-        request = self._open(door, press, Evidence(by="doorctl", press=press, user=user))
-        if request is None:
-            raise ControlError("portero-door is not running; the door stays shut")
-        self._waiting[request] = self._loop.create_future()
-        try:
-            problem = await asyncio.wait_for(self._waiting[request], UNLOCK_TIMEOUT_S)
-        except TimeoutError:
-            problem = f"portero-door did not answer within {UNLOCK_TIMEOUT_S:.0f} s"
-        finally:
-            self._waiting.pop(request, None)
-        if problem:
-            raise ControlError(problem)
-        return {"door": door, "pulse_ms": configured.pulse_ms}
+        return await self.doors.unlock(door, user, self._active.press if self._active is not None else 0)
 
     # --- in common -----------------------------------------------------------------------------------------
 
@@ -560,7 +483,7 @@ class Station:
             uri, account, via = self._resolve(target, visit.plan.name)
             leg = self._open_leg(name, visit, target, account, self._phone.local_host_towards(via))
         except (ProtocolError, ValueError, OSError) as error:
-            self._fault(f"target {target}", f"cannot be called: {error}", "correct the target, or the network")
+            self._faults.set(f"target {target}", f"cannot be called: {error}", "correct the target, or the network")
             visit.leg_ended(name, "us", 0, str(error), {}, now)
             return
         button = self._config.button(visit.plan.name)
@@ -619,16 +542,6 @@ class Station:
         uri = address.replace(user=target, password=None, parameters=(), headers=())
         via = account.outbound_proxy or account.registrar
         return uri, account.name, Uri.parse(via) if via else address
-
-    def _fault(self, where: str, what: str, remedy: str) -> None:
-        fault = events.Fault(where=where, what=what, remedy=remedy)
-        if self._faults.get(where) != fault:
-            self._faults[where] = fault
-            self._stream.publish(fault)
-
-    def _fault_cleared(self, where: str) -> None:
-        if self._faults.pop(where, None) is not None:
-            self._stream.publish(events.FaultCleared(where=where))
 
     def _arm(self) -> None:
         """One timer for all visits and half-typed codes."""

@@ -100,11 +100,9 @@ class Engine:
 
 class Lock:
     def __init__(self):
-        self.pulses, self.connected = [], True
+        self.pulses = []
 
     def pulse(self, door, pulse_ms, evidence):
-        if not self.connected:
-            return None
         self.pulses.append((door, pulse_ms, evidence))
         return len(self.pulses)
 
@@ -236,8 +234,8 @@ def test_the_code_opens_the_door_once_and_the_call_ends_later(house):
     evidence = house.lock.pulses[0][2]
     assert (evidence["by"], evidence["leg"], evidence["party"]) == ("code", "1.1", "101")
     assert "1234" not in repr(house.told), "events never carry a code"
-    house.station.door_event(door_client.PulseAccepted(request=1, door="street", pulse_ms=3000))
-    house.station.door_event(door_client.LineOn(door="street", pulse_ms=3000, at_s=house.now))
+    house.station.doors.take(door_client.PulseAccepted(1, "street", 3000, 0.0))
+    house.station.doors.take(door_client.LineOn(1, "street", 3000, house.now))
     assert [event.press for event in house.kinds(events.RelayOn)] == [1]
     assert house.engine.legs["1.1"].tones == ["confirm"]
     house.turn_to(house.now + 4.9)
@@ -272,28 +270,32 @@ def test_code_of_a_button_that_opens_no_door_is_refused(house):
     assert not house.lock.pulses
 
 
-def test_unlock_without_the_lock_process_says_so_and_the_call_goes_on(house):
-    house.lock.connected = False
+def test_a_refusal_of_the_lock_process_is_told_and_heard_and_the_call_goes_on(house):
     house.ring_and_answer()
     house.type("1.1", "1234")
+    house.station.doors.take(door_client.PulseRefused(1, "street", "no door process: not running"))
     assert "not running" in house.kinds(events.DoorRefused)[0].reason
+    assert house.kinds(events.DoorRefused)[0].press == 1
     assert house.engine.legs["1.1"].tones == ["congestion"]
     assert not house.kinds(events.LegEnded)
 
 
-def test_the_lock_process_lost_in_mid_request_is_a_fault_and_a_refusal(house):
-    house.ring_and_answer()
-    house.type("1.1", "1234")
-    house.station.door_event(door_client.DoorLost(reason="connection closed"))
+def test_the_lock_process_gone_is_a_fault_until_it_is_back(house):
+    house.station.doors.take(door_client.DoorLost(reason="connection closed"))
     assert [event.where for event in house.kinds(events.Fault)] == ["door process"]
-    assert len(house.kinds(events.DoorRefused)) == 1
-    house.station.door_event(door_client.DoorConnected())
+    assert house.station.status()["lock_process"] is False
+    house.station.doors.take(door_client.DoorConnected(("street",), ()))
     assert [event.where for event in house.kinds(events.FaultCleared)] == ["door process"]
 
 
-def test_a_relay_that_does_not_read_back_is_a_fault(house):
-    house.station.door_event(door_client.LineReadBack(door="street", active=False, expected=True, at_s=0.0))
-    assert [event.where for event in house.kinds(events.Fault)] == ["relay of door street"]
+def test_faults_of_the_lock_process_are_the_stations(house):
+    stuck = door_client.DoorFault("relay of street", "the line reads inactive", "check the relay")
+    house.station.doors.take(stuck)
+    assert [event.where for event in house.kinds(events.Fault)] == ["relay of street"]
+    house.station.doors.take(door_client.DoorConnected(("street",), (stuck,)))
+    assert not house.kinds(events.FaultCleared)
+    house.station.doors.take(door_client.DoorConnected(("street",), ()))
+    assert [event.where for event in house.kinds(events.FaultCleared)] == ["relay of street"]
 
 
 def incoming(call, caller, account="", host="198.51.100.7", sdp=None):
@@ -401,14 +403,14 @@ def unlocked_by_hand(door, answer):
         house = House(loop=asyncio.get_running_loop())
         task = asyncio.create_task(house.station.unlock(door, "root"))
         await asyncio.sleep(0)  # it runs up to where it waits for the lock process
-        house.station.door_event(answer)
+        house.station.doors.take(answer)
         return await task, house.lock.pulses[0][2]
 
     return asyncio.run(unlock())
 
 
 def test_unlock_by_hand_waits_for_the_lock_process_and_names_who_asked():
-    answer = door_client.PulseAccepted(request=1, door="street", pulse_ms=3000)
+    answer = door_client.PulseAccepted(1, "street", 3000, 0.0)
     result, evidence = unlocked_by_hand("", answer)
     assert result == {"door": "street", "pulse_ms": 3000}
     assert evidence["user"] == "root"
@@ -416,7 +418,7 @@ def test_unlock_by_hand_waits_for_the_lock_process_and_names_who_asked():
 
 def test_unlock_by_hand_tells_why_it_was_refused():
     with pytest.raises(ControlError, match="tamper"):
-        unlocked_by_hand("street", door_client.PulseRefused(request=1, door="street", reason="tamper"))
+        unlocked_by_hand("street", door_client.PulseRefused(1, "street", "tamper"))
 
 
 def test_nobody_answers_and_every_stage_rings_in_its_turn(house):
