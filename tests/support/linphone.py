@@ -121,10 +121,10 @@ class Linphone:
     def start(self) -> None:
         self.program.start()
         wait_until(lambda: "linphonec>" in self.program.log_text(), "linphonec takes commands", 15)
-        self.program.type("soundcard use files")
+        self._command("soundcard use files")
         if self._microphone is not None:
-            self.program.type(f"play {self._microphone}")
-        self.program.type(f"record {self.recording}")
+            self._command(f"play {self._microphone}")
+        self._command(f"record {self.recording}")
         if self.registers:
             wait_until(lambda: self.debug_has(r"to \[LinphoneRegistrationOk\]"), "linphonec registers", 15)
 
@@ -133,17 +133,23 @@ class Linphone:
             self.program.type("quit")
         self.program.stop()
 
+    def _command(self, line: str) -> None:
+        """Type a line and wait for the next prompt: 5.3 takes all that is in the pipe for one command."""
+        prompts = self.program.log_text().count("linphonec>")
+        self.program.type(line)
+        wait_until(lambda: self.program.log_text().count("linphonec>") > prompts, f"linphonec takes {line!r}", 5)
+
     def dial(self, uri: str) -> None:
-        self.program.type(f"call {uri}")
+        self._command(f"call {uri}")
 
     def answer(self) -> None:
-        self.program.type("answer")
+        self._command("answer")
 
     def hang_up(self) -> None:
-        self.program.type("terminate all")
+        self._command("terminate all")
 
     def press_key(self, digit: str) -> None:
-        self.program.type(digit)
+        self._command(digit)
 
     def debug_has(self, pattern: str) -> bool:
         """Whether its debug log, with every SIP message and change of state in it, matches."""
