@@ -7,6 +7,7 @@ them, the call goes on with what works, and they are tried again.
 
 import asyncio
 import base64
+import contextlib
 import functools
 import logging
 import secrets
@@ -96,7 +97,10 @@ class Engine:
         except RuntimeError:
             loop = None  # digits come with the tick then
         inbox = Inbox(on_event)
-        post = self._poster(inbox.deliver)
+
+        def post(event: MediaEvent) -> None:
+            self._soon(lambda: inbox.deliver(event))
+
         cname = base64.b64encode(secrets.token_bytes(12)).decode()  # RFC 7022: says nothing about the door
         thread = threading.get_ident()
 
@@ -155,16 +159,11 @@ class Engine:
         return VideoStream(port, post, cname, self.request_keyframe, picture)
 
     def _picture(self, on_picture: Callable[[bytes, int], None], access_unit: bytes, timestamp: int) -> None:
-        self._call_soon(lambda: on_picture(access_unit, timestamp))
+        self._soon(lambda: on_picture(access_unit, timestamp))
 
-    def _poster(self, deliver: Callable[[MediaEvent], None]) -> Callable[[MediaEvent], None]:
-        def post(event: MediaEvent) -> None:
-            try:
-                self._call_soon(lambda: deliver(event))
-            except RuntimeError:  # the loop is closed: nobody listens any more
-                log.debug("media event after the end")
-
-        return post
+    def _soon(self, function: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._call_soon(function)
 
     def forget(self, leg: MediaLeg, audio: AudioStream, video: VideoStream | None) -> None:
         """A leg closes; called by it, before its sockets close."""
@@ -269,13 +268,9 @@ class Engine:
             _fast_switching.leave()
 
     def _fault(self, fault: MediaFault) -> None:
-        if self._on_fault is None:
-            return
         handler = self._on_fault
-        try:
-            self._call_soon(lambda: handler(fault))
-        except RuntimeError:
-            log.debug("media fault after the end")
+        if handler is not None:
+            self._soon(lambda: handler(fault))
 
     # --- status and the end --------------------------------------------------------------------------------
 

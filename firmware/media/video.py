@@ -34,6 +34,7 @@ CLOCK_HZ = 90_000
 _BURST = 4  # packets to each leg, then
 _PAUSE_S = 0.001
 _YOUNG_S = (1.0, 2.0, 3.0)  # a new leg gets further IDRs that long after its first
+_IDR_WITHIN_S = 0.5  # else it is asked for again
 _STALLED_S = 5.0
 _RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _PLI_EVERY_S = 0.5
@@ -61,6 +62,7 @@ class VideoStream(RtpStream):
         self._payload_type = 0
         self._receive_payload_type = -1
         self._waiting = True  # for an IDR to begin with
+        self._ask_s = 0.0
         self._again_s: list[float] = []
         self._depacketizer = Depacketizer() if on_picture is not None else None
         self._pli_s = 0.0
@@ -79,6 +81,7 @@ class VideoStream(RtpStream):
             if moved or mode != self.mode or not self.sending:
                 self._waiting = True
                 self._again_s = []
+                self._ask_s = time.monotonic() + _IDR_WITHIN_S  # the feed asks when the leg joins
             self.mode = mode
             self._payload_type = agreed.codec.payload_type
             self._receive_payload_type = agreed.codec.receive_payload_type
@@ -103,10 +106,14 @@ class VideoStream(RtpStream):
                     self._again_s = [now + after for after in _YOUNG_S]
                 return True
             waiting = self._waiting
-            if not waiting:
-                if not again_s or now < again_s[0]:
-                    return True
+            if waiting:
+                if now < self._ask_s:
+                    return False
+                self._ask_s = now + _IDR_WITHIN_S
+            elif again_s and now >= again_s[0]:
                 del again_s[0]
+            else:
+                return True
         self._request_keyframe()
         return not waiting
 
@@ -158,6 +165,9 @@ class CameraFeed:
         self._factory = factory
         self._on_fault = on_fault
         self._lock = threading.Lock()
+        # Apart from each other: a slow driver must not hold up the audio tick that hands on a PLI.
+        self._camera_lock = threading.Lock()
+        self._keyframe_lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._streams: tuple[VideoStream, ...] = ()
@@ -173,10 +183,14 @@ class CameraFeed:
 
     def profile_level_id(self) -> str:
         """Six hexadecimal digits for the SDP. Raises what the camera's factory raises."""
-        with self._lock:
+        return self._made().profile_level_id
+
+    def _made(self) -> "Camera":
+        """The camera object. Its factory only makes it; what takes time belongs to `Camera.start`."""
+        with self._camera_lock:
             if self._camera is None:
                 self._camera = self._factory()
-            return self._camera.profile_level_id
+            return self._camera
 
     @property
     def sprop_parameter_sets(self) -> str:
@@ -224,7 +238,7 @@ class CameraFeed:
 
     def request_keyframe(self) -> None:
         """PLI, FIR, INFO and legs that join or move all come here; any thread."""
-        with self._lock:
+        with self._keyframe_lock:
             serve = self._keyframes.request(time.monotonic())
         if serve:
             self._ask()
@@ -262,8 +276,7 @@ class CameraFeed:
     def _run(self) -> str:
         """Run the camera until nobody watches (empty) or it fails (why)."""
         try:
-            with self._lock:
-                camera = self._camera = self._camera or self._factory()
+            camera = self._made()
             self._last_unit_s = time.monotonic()
             camera.start(self._on_access_unit)
             self._running = camera
@@ -309,7 +322,7 @@ class CameraFeed:
         if self.fault:
             self.fault = ""
             self._on_fault(MediaFault("camera", ""))
-        with self._lock:
+        with self._keyframe_lock:
             serve = self._keyframes.due(now)
         if serve:
             self._ask()

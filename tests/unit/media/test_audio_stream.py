@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from firmware.media.audio import LOST_AFTER_S, AudioStream
 from firmware.media.codec import CODECS, SILENCE
@@ -13,7 +15,7 @@ from firmware.media.events import MediaEvent, MediaLost, RtpStarted
 from firmware.media.latch import FOREIGN_PACKETS
 from firmware.media.tones import TonePlayer, tone
 from firmware.net.rtp_port import RtpPort
-from firmware.rtp.packet import RtpPacket
+from firmware.rtp.packet import RtpPacket, pack_rtp
 from firmware.rtp.rtcp import Bye, ReceiverReport, SenderReport, pack_rtcp, parse_rtcp
 from tests.support.media import Peer, audio, heard, tone_frames
 from tests.support.sound import level_db, longest_gap_ms
@@ -432,3 +434,48 @@ def test_closing_twice_and_ticking_a_closed_stream_harms_nothing(bench: Bench, p
     bench.stream.read_rtcp(bench.now, 0.0)
     bench.stream.tick_report(bench.now)
     assert bench.stream.statistics()["audio_sent"] == 0
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 8, 13, 77, 101, 127]),
+            st.integers(0, 0xFFFF),
+            st.integers(0, 0xFFFFFFFF),
+            st.integers(0, 3),
+            st.binary(max_size=400),
+        ),
+        max_size=30,
+    )
+)
+def test_no_sequence_of_packets_stops_the_sound(
+    bench: Bench, phone: Peer, packets: list[tuple[int, int, int, int, bytes]]
+) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.set_audio(talk=True, listen=True)
+    for kind, sequence, timestamp, ssrc, payload in packets:
+        phone.rtp.sendto(pack_rtp(kind, False, sequence, timestamp, ssrc, payload), ("127.0.0.1", bench.port))
+        bench.stream.read_control()
+        frame = bench.tick()
+        assert frame is None or len(frame) == 320
+    bench.stream.statistics()
+
+
+def test_a_call_over_ipv6_is_the_same() -> None:
+    try:
+        phone = Peer("::1")
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    stream = AudioStream(RtpPort("::1", control=True), lambda _: None, lambda *_: None, "cname")
+    try:
+        stream.connect(audio(phone.port, host="0:0::1"))
+        stream.send(SILENCE, {}, 1.0)
+        assert phone.receive().payload == ULAW.silence
+        phone.send(stream.port.port, ULAW.silence)
+        stream.read_media(time.monotonic(), time.time() - time.monotonic())
+        assert stream.latch.locked
+        assert stream.statistics()["audio_received"] == 1
+    finally:
+        stream.close()
+        phone.close()

@@ -313,7 +313,6 @@ def test_pictures_are_received_and_a_loss_asks_for_an_idr() -> None:
         kinds = [type(packet) for packet in parse_rtcp(peer.rtcp.recv(2048))]
         assert kinds[-1] is PictureLossIndication
         send(whole)
-        send(whole)
         assert got == [whole] * 3
     finally:
         stream.close()
