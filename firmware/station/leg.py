@@ -100,6 +100,8 @@ class Leg:
         """Our answer to a peer's offer. SdpError where nothing is in common, OutOfTurn while ours is open."""
         self._sdp.receive_offer(sdp)
         answer, agreement = self._sdp.create_answer(self._local())
+        if agreement.audio is None:
+            raise SdpError("the offer has no sound that is understood here")
         self._connect(agreement)
         return answer
 

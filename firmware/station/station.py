@@ -47,12 +47,12 @@ _DEVICE_REMEDY = {
     "audio": "check that the sound card is plugged in and is the one board.toml names; it is tried again",
     "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
 }
-INCOMING = "*incoming"  # a plan's name that no button can have
+INCOMING, BY_HAND = "*incoming", "*call"  # names of plans that no button can have
 BUSY_HERE, FORBIDDEN, NOT_ACCEPTABLE, REQUEST_PENDING, SERVER_ERROR = 486, 403, 488, 491, 500
 
 
 class Station:
-    """SIP events come to `sip_event`, the lock's to `doors.take`, presses to `pressed`, all on the loop's thread."""
+    """SIP events come to `sip_event`, the lock's to `doors.take`, presses to `pressed`; all on the loop thread."""
 
     def __init__(
         self,
@@ -387,7 +387,7 @@ class Station:
             self._resolve(target, None)
         except (ProtocolError, ValueError) as error:
             raise ControlError(f'"{target}" cannot be called: {error}') from error
-        plan = Plan("call", (Stage((target,), 60.0),), doors=tuple(d.name for d in self._config.doors))
+        plan = Plan(BY_HAND, (Stage((target,), 60.0),), doors=tuple(d.name for d in self._config.doors))
         visit = self._new_visit(plan)
         self._active = visit
         visit.begin(self._now())
