@@ -314,10 +314,9 @@ class JitterBuffer:
 
     def _resume(self, delay: int) -> None:
         """Sound is back after a dry spell: if it came a moment late, pass over that moment and keep the delay."""
-        if not self._too_short(delay - self._tick):
-            passed = min(self._tick, self._held)
-            self._next += passed
-            self.skipped += passed
+        if self._held <= self._tick and not self._too_short(delay - self._held):
+            self._next += self._held
+            self.skipped += self._held
             self._follows = False
         self._held = 0
 
