@@ -1,0 +1,455 @@
+"""The asyncio shell round `firmware.sip.core.Core`: its sockets, its one timer, its names.
+
+What the core wants sent by UDP leaves the socket before the call that caused it returns; what it has to tell is
+told from the event loop, never from within a command. Names are resolved by the system (A and AAAA; no SRV yet),
+remembered a minute, and longer while the resolver is dead. Nothing that arrives can end the loop.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Literal
+
+from firmware.net.sip_tcp import Connection
+from firmware.net.sip_udp import UdpSocket
+from firmware.net.source_address import family_of, source_towards
+from firmware.sip.actions import CloseFlow, OpenFlow, Resolve, Send
+from firmware.sip.core import Core
+from firmware.sip.errors import RemoteProtocolError
+from firmware.sip.events import Event
+from firmware.sip.message import Request, Response
+from firmware.sip.types import DEFAULT_PORT, Flow, Target
+from firmware.sip.uri import Uri
+
+log = logging.getLogger(__name__)
+
+MAX_INBOUND = 64  # connections; a station's monitors and servers are a dozen
+MAX_INBOUND_PER_HOST = 16
+CONNECT_S = 4.0  # a SYN that is swallowed must not hold up the next target
+RESOLVE_S = 5.0
+NAME_FRESH_S = 60.0
+MAX_NAMES = 256
+_DATAGRAMS_PER_WAKEUP = 64
+_ROUTES_FRESH_S = 30.0  # a DHCP lease or a cable may change our address
+
+# Addresses of nobody (RFC 5737, RFC 3849), whose route is the default route; and what is left without one.
+_NOWHERE = {socket.AF_INET: ("192.0.2.1", "127.0.0.1"), socket.AF_INET6: ("2001:db8::1", "::1")}
+
+Trace = Callable[[Literal["sent", "received"], Flow, bytes], None]
+
+
+class SipEndpoint:
+    """Listens by UDP and TCP on each (host, port) of `listen`; port 0 is the kernel's choice, the same for both.
+
+    `on_event` is called on the loop's thread with each event of the core, in order; `trace` with each message.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        listen: Sequence[tuple[str, int]],
+        on_event: Callable[[Event], None],
+        trace: Trace | None = None,
+    ) -> None:
+        self._core = core
+        self._listen = tuple(listen)
+        self._on_event = on_event
+        self._trace = trace
+        self._loop: asyncio.AbstractEventLoop
+        self._numbers = itertools.count(1)
+        self._udp: dict[int, UdpSocket] = {}
+        self._servers: list[asyncio.Server] = []
+        self._connections: dict[int, Connection] = {}
+        self._connecting: dict[tuple[str, int], list[int]] = {}  # target -> tokens that wait for it
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._names: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        self._routes_from_s = 0.0
+        self._telling = False
+        self._stopped: asyncio.Future[None] | None = None
+        self._closed = True
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bind, listen, and start the core. OSError if an address is taken."""
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        try:
+            for host, port in self._listen:
+                await self._bind(host, port)
+        except OSError:
+            self._close()
+            raise
+        for udp in self._udp.values():
+            self._loop.add_reader(udp.fileno(), self._readable, udp)
+        self._core.start(self._loop.time())
+        self._flush()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Hang up, un-register, wait for the answers up to `timeout_s`, close everything."""
+        if self._closed:
+            return
+        self._stopped = self._loop.create_future()
+        self._core.stop(self._loop.time())
+        self._flush()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._stopped
+        except TimeoutError:
+            log.info("peers did not answer our good-bye within %g s", timeout_s)
+        self._tell()
+        self._close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in tuple(self._connections.values()):  # the rest had nothing unsent
+            connection.drop("stopping")
+        await asyncio.sleep(0)
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where we listen, by UDP and TCP alike."""
+        return tuple((udp.host, udp.port) for udp in self._udp.values())
+
+    async def _bind(self, host: str, port: int) -> None:
+        # With port 0 the kernel chooses for UDP; TCP may be taken there, so a few choices are tried.
+        for attempt in itertools.count(1):
+            udp = UdpSocket(host, port, next(self._numbers))
+            try:
+                server = await self._loop.create_server(
+                    partial(self._inbound, udp.port), udp.host, udp.port, backlog=64
+                )
+            except OSError:
+                udp.close()
+                if port or attempt == 16:
+                    raise
+                continue
+            self._udp[udp.number] = udp
+            self._servers.append(server)
+            return
+
+    def _close(self) -> None:
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for server in self._servers:
+            server.close()
+        for connection in tuple(self._connections.values()):
+            connection.close()
+        for udp in self._udp.values():
+            self._loop.remove_reader(udp.fileno())
+            udp.close()
+
+    # --- commands, as the core's ----------------------------------------------------------------------------
+
+    def invite(
+        self,
+        target: Uri,
+        sdp: bytes,
+        *,
+        account: str | None = None,
+        display_name: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> int:
+        try:
+            return self._core.invite(
+                target, sdp, self._loop.time(), account=account, display_name=display_name, headers=headers
+            )
+        finally:
+            self._flush()
+
+    def hangup(self, call: int, *, status: int = 0, reason: str = "") -> None:
+        self._core.hangup(call, self._loop.time(), status=status, reason=reason)
+        self._flush()
+
+    def ring(self, call: int, *, status: int = 180, sdp: bytes = b"") -> None:
+        self._core.ring(call, self._loop.time(), status=status, sdp=sdp)
+        self._flush()
+
+    def accept(self, call: int, sdp: bytes) -> None:
+        self._core.accept(call, sdp, self._loop.time())
+        self._flush()
+
+    def answer_offer(self, call: int, sdp: bytes) -> None:
+        self._core.answer_offer(call, sdp, self._loop.time())
+        self._flush()
+
+    def reject_offer(self, call: int, status: int) -> None:
+        self._core.reject_offer(call, status, self._loop.time())
+        self._flush()
+
+    def info(self, call: int, content_type: str, body: bytes) -> None:
+        self._core.info(call, content_type, body, self._loop.time())
+        self._flush()
+
+    def local_host_towards(self, uri_or_host: str) -> str:
+        """Our address as a peer at `uri_or_host` would see it, for SDP. Never waits: an unknown name gets the
+        address of the default route."""
+        host = uri_or_host
+        if uri_or_host.lower().startswith(("sip:", "sips:")):
+            try:
+                uri = Uri.parse(uri_or_host)
+                host = uri.parameter("maddr") or uri.host
+            except RemoteProtocolError:
+                host = ""
+        host = host.strip("[]")
+        known = self._names.get(host.lower())
+        hosts = known[1] if known is not None else (host,)
+        for each in hosts:
+            udp = self._udp_towards(each)
+            if udp is not None:
+                break
+        else:
+            udp, each = next(iter(self._udp.values())), ""
+        if not udp.wildcard:
+            return udp.host
+        default, loopback = _NOWHERE[udp.family]
+        try:
+            return source_towards(each or default)
+        except OSError:
+            return loopback
+
+    # --- doing what the core wants --------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Do the core's actions now; tell its events from the loop."""
+        self._act()
+        if not self._telling:
+            self._telling = True
+            self._loop.call_soon(self._tell)
+
+    def _act(self) -> None:
+        while actions := self._core.take_actions():
+            for action in actions:
+                try:
+                    self._do(action)
+                except Exception:  # one action's bug must not take the others' bytes with it
+                    log.exception("%s failed", type(action).__name__)
+        deadline = self._core.next_deadline()
+        if deadline != self._deadline and not self._closed:
+            self._deadline = deadline
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._on_timer) if deadline is not None else None
+
+    def _tell(self) -> None:
+        self._telling = True  # commands given by a listener join this round
+        try:
+            while (event := self._core.next_event()) is not None:
+                try:
+                    self._on_event(event)
+                except Exception:  # the listener's bug must not stop the protocol
+                    log.exception("listener failed on %s", type(event).__name__)
+                self._act()
+        finally:
+            self._telling = False
+        if self._stopped is not None and not self._stopped.done() and self._core.stopped:
+            self._stopped.set_result(None)
+
+    def _do(self, action: Send | Resolve | OpenFlow | CloseFlow) -> None:
+        if isinstance(action, Send):
+            self._send(action.flow, action.data)
+        elif isinstance(action, OpenFlow):
+            self._open(action.token, action.target)
+        elif isinstance(action, Resolve):
+            self._resolve(action.token, action.uri)
+        else:
+            connection = self._connections.get(action.flow.number)
+            if connection is not None:
+                connection.close()
+
+    def _send(self, flow: Flow, data: bytes) -> None:
+        if self._trace is not None:
+            self._trace("sent", flow, data)
+        if flow.reliable:
+            connection = self._connections.get(flow.number)
+            if connection is None or not connection.open:
+                self._core.flow_closed(flow, "connection closed", self._loop.time())
+            else:
+                connection.send(data)
+            return
+        udp = self._udp.get(flow.number)
+        error = udp.send(flow, data) if udp is not None else "socket closed"
+        if error:
+            self._core.send_failed(flow, error, self._loop.time())
+
+    def _open(self, token: int, target: Target) -> None:
+        now = self._loop.time()
+        udp = self._udp_towards(target.host)
+        if udp is None:
+            self._core.flow_failed(token, "no address of ours of that family", now)
+        elif target.transport == "udp":
+            try:
+                flow = udp.flow_to(target.host, target.port)
+            except OSError as error:
+                self._core.flow_failed(token, error.strerror or str(error), now)
+            else:
+                self._core.flow_opened(token, flow, now)
+        else:
+            key = (target.host, target.port)
+            for connection in self._connections.values():
+                if connection.flow.remote == key and connection.open:
+                    self._core.flow_opened(token, connection.flow, now)
+                    return
+            waiting = self._connecting.setdefault(key, [])
+            waiting.append(token)
+            if len(waiting) == 1:
+                self._run(self._connect(key, udp))
+
+    async def _connect(self, key: tuple[str, int], udp: UdpSocket) -> None:
+        number = next(self._numbers)
+        error = ""
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self._loop.create_connection(
+                    lambda: Connection(self, number, udp.port, outbound=True),
+                    *key,
+                    local_addr=None if udp.wildcard else (udp.host, 0),
+                )
+        except TimeoutError:
+            error = "no answer to TCP"
+        except OSError as failed:
+            error = os.strerror(failed.errno) if failed.errno else str(failed)
+        now = self._loop.time()
+        connection = self._connections.get(number)
+        for token in self._connecting.pop(key, []):
+            if connection is not None and connection.open:
+                self._core.flow_opened(token, connection.flow, now)
+            else:
+                self._core.flow_failed(token, error or "connection closed", now)
+        self._act()
+        self._tell()
+
+    def _udp_towards(self, host: str) -> UdpSocket | None:
+        """The socket to use for an address: bound to what the kernel would send from, to all, or at all."""
+        family = family_of(host)
+        candidates = [udp for udp in self._udp.values() if udp.family == family]
+        if len(candidates) > 1:
+            try:
+                source = source_towards(host)
+            except OSError:
+                source = ""
+            candidates.sort(key=lambda udp: (udp.host != source, not udp.wildcard))
+        return candidates[0] if candidates else None
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- names ----------------------------------------------------------------------------------------------
+
+    def _resolve(self, token: int, uri: Uri) -> None:
+        host = (uri.parameter("maddr") or uri.host).lower()
+        if family_of(host) is not None:
+            self._core.resolved(token, self._targets(uri, (host,)), "", self._loop.time())
+            return
+        known = self._names.get(host)
+        if known is not None and self._loop.time() - known[0] < NAME_FRESH_S:
+            self._core.resolved(token, self._targets(uri, known[1]), "", self._loop.time())
+            return
+        self._run(self._look_up(token, uri, host))
+
+    async def _look_up(self, token: int, uri: Uri, host: str) -> None:
+        error = ""
+        hosts: tuple[str, ...] = ()
+        try:
+            async with asyncio.timeout(RESOLVE_S):
+                found = await self._loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+            hosts = tuple(dict.fromkeys(literal for *_, (literal, *_) in found if isinstance(literal, str)))
+        except TimeoutError:
+            error = "the resolver does not answer"
+        except (OSError, UnicodeError) as failed:
+            error = failed.strerror or str(failed) if isinstance(failed, OSError) else "not a host name"
+        if hosts:
+            self._names[host] = (self._loop.time(), hosts)
+            self._names.move_to_end(host)
+            while len(self._names) > MAX_NAMES:
+                self._names.popitem(last=False)
+        elif (known := self._names.get(host)) is not None:
+            log.warning("%s: %s; the address known before is used", host, error)
+            hosts = known[1]
+        self._core.resolved(token, self._targets(uri, hosts), error, self._loop.time())
+        self._act()
+        self._tell()
+
+    def _targets(self, uri: Uri, hosts: tuple[str, ...]) -> tuple[Target, ...]:
+        transport: Literal["udp", "tcp"] = "tcp" if uri.transport == "tcp" else "udp"
+        families = {udp.family for udp in self._udp.values()}
+        return tuple(
+            Target(transport, host, uri.port or DEFAULT_PORT) for host in hosts if family_of(host) in families
+        )
+
+    # --- what arrives ---------------------------------------------------------------------------------------
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._deadline = None
+        self._guarded(self._core.handle_timer, self._loop.time())
+
+    def _readable(self, udp: UdpSocket) -> None:
+        now = self._loop.time()
+        if now - self._routes_from_s > _ROUTES_FRESH_S:
+            self._routes_from_s = now
+            for each in self._udp.values():
+                each.forget_routes()
+        for flow, error in udp.errors():
+            self._guarded(self._core.send_failed, flow, error, now)
+        for data, flow in udp.receive(_DATAGRAMS_PER_WAKEUP):
+            if not data.strip(b"\r\n\0 "):
+                continue  # keep-alives of phones behind NAT
+            if self._trace is not None:
+                self._trace("received", flow, data)
+            self._guarded(self._core.receive, data, flow, self._loop.time())
+            if self._closed:
+                return
+
+    def _guarded(self, handle: Callable[..., None], *arguments: object) -> None:
+        """Call into the core, then do and tell what came of it, whatever goes wrong."""
+        try:
+            handle(*arguments)
+        except Exception:  # a bug in one message's handling must not silence the station
+            log.exception("%s failed", getattr(handle, "__name__", "handler"))
+        self._act()
+        self._tell()
+
+    # --- connections (sip_tcp.Owner) ------------------------------------------------------------------------
+
+    def _inbound(self, port: int) -> Connection:
+        return Connection(self, next(self._numbers), port, outbound=False)
+
+    def connected(self, connection: Connection) -> None:
+        self._connections[connection.number] = connection
+        if self._closed:
+            connection.drop("stopping")
+        if connection.outbound:
+            return
+        inbound = [other for other in self._connections.values() if not other.outbound]
+        host = connection.flow.remote[0]
+        same_host = [other for other in inbound if other.flow.remote[0] == host]
+        crowd = (
+            same_host if len(same_host) > MAX_INBOUND_PER_HOST else inbound if len(inbound) > MAX_INBOUND else []
+        )
+        if crowd:
+            min(crowd, key=lambda other: other.last_message_s).drop("too many connections")
+
+    def received(self, connection: Connection, message: Request | Response) -> None:
+        if self._trace is not None:
+            self._trace("received", connection.flow, message.serialize())
+        self._guarded(self._core.receive_message, message, connection.flow, self._loop.time())
+
+    def garbage(self, connection: Connection, error: RemoteProtocolError) -> None:
+        self._guarded(self._core.receive_garbage, connection.flow, error, self._loop.time())
+
+    def disconnected(self, connection: Connection, reason: str) -> None:
+        del self._connections[connection.number]
+        if not self._closed:
+            self._guarded(self._core.flow_closed, connection.flow, reason, self._loop.time())
