@@ -177,7 +177,8 @@ class OutgoingCall(Call):
             return
         reason = self._hangup[1] if self._hangup is not None else ""
         self._acknowledge(dialog, lambda when: self._bye(dialog, reason, when), now)
-        self.end("us", response.status, "answered as it was cancelled", now)
+        if self.state == "early":
+            self.end("us", response.status, "answered as it was cancelled", now)
 
     def _acknowledge(self, dialog: Dialog, then: Callable[[float], None], now: float) -> None:
         """The ACK to a 2xx goes where the dialog leads, not where the INVITE went (13.2.2.4)."""
