@@ -5,10 +5,12 @@ Each function takes the file as read and reports faults and warnings by path; va
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from firmware.config.problems import Path, nearest
 from firmware.config.sections import Button, Config
+
+MAX_CODE_DIGITS = 32
 
 
 class Findings(Protocol):
@@ -71,11 +73,6 @@ def _sip(config: Config, findings: Findings) -> None:
 def _accounts(config: Config, findings: Findings) -> None:
     names = [account.name for account in config.accounts]
     _unique("accounts", "name", names, findings, why="write a name of its own")
-    for index, account in enumerate(config.accounts):
-        if account.password is not None and account.password_file is not None:
-            findings.fault(
-                ("accounts", index, "password"), "stands beside password_file", "keep one of the two, best the file"
-            )
 
 
 def _buttons(config: Config, given: Callable[[Path], bool], findings: Findings) -> None:
@@ -158,8 +155,8 @@ def _doors(config: Config, findings: Findings) -> None:
 
 
 def _codes(config: Config, findings: Findings) -> None:
-    """Codes are named, never shown. Where two could be meant by the same keys, neither would be safe to accept."""
-    seen: list[tuple[str, str, str]] = []  # digits, code's name, door's name
+    """Codes are named, never shown."""
+    seen: list[_SeenCode] = []
     for number, door in enumerate(config.doors):
         names = [code.name for code in door.codes]
         _unique("codes", "name", names, findings, why="write a name of its own", nested=("doors", number))
@@ -179,21 +176,40 @@ def _codes(config: Config, findings: Findings) -> None:
                     f"the code has fewer than {config.access.min_code_digits} digits",
                     "write a longer one (access.min_code_digits says how long)",
                 )
-            if len(digits) > 32:
-                findings.fault(key, "the code has more than 32 digits", "write a shorter one")
-            for other, name, other_door in seen:
-                if digits == other:
-                    findings.fault(
-                        key, f'the digits are those of code "{name}" of door "{other_door}"', "write others"
-                    )
-                elif digits.startswith(other) or other.startswith(digits):
-                    findings.fault(
-                        key,
-                        f'this code and code "{name}" of door "{other_door}" begin alike, and one ends where the '
-                        "other goes on: the longer could never be typed",
-                        "write others",
-                    )
-            seen.append((digits, code.name, door.name))
+            if len(digits) > MAX_CODE_DIGITS:
+                findings.fault(key, f"the code has more than {MAX_CODE_DIGITS} digits", "write a shorter one")
+            for other in seen:
+                _two_codes(key, digits, door.name, other, config, findings)
+            seen.append(_SeenCode(digits, code.name, door.name))
+
+
+class _SeenCode(NamedTuple):
+    digits: str
+    name: str
+    door: str
+
+
+def _two_codes(key: Path, digits: str, door: str, other: _SeenCode, config: Config, findings: Findings) -> None:
+    """Two codes that the same keys could mean."""
+    whose = f'code "{other.name}" of door "{other.door}"'
+    if digits == other.digits:
+        together = next((b.name for b in config.buttons if door in b.doors and other.door in b.doors), None)
+        if other.door == door:
+            findings.fault(key, f"the digits are those of {whose}", "write others, or remove one")
+        elif together is not None:
+            findings.fault(
+                key, f'the digits are those of {whose}, and button "{together}" may open both', "write others"
+            )
+        else:
+            findings.warn(key, f"the digits are those of {whose}", "write others, if the doors have other users")
+    elif digits.startswith(other.digits):
+        findings.warn(
+            key, f"{whose} is its beginning and opens only after # or calls.dtmf_timeout_s", "write others"
+        )
+    elif other.digits.startswith(digits):
+        findings.warn(
+            key, f"it is the beginning of {whose} and opens only after # or calls.dtmf_timeout_s", "write others"
+        )
 
 
 def _calls(config: Config, findings: Findings) -> None:

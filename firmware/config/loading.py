@@ -132,8 +132,12 @@ def _unreadable(file: str, error: OSError) -> _Unreadable:
 def _with_secret_files(config: Config, file: FilePath, findings: _Findings) -> Config:
     accounts = []
     for index, account in enumerate(config.accounts):
-        if account.password_file is not None and account.password is None:
-            path: Path = ("accounts", index, "password_file")
+        path: Path = ("accounts", index, "password_file")
+        if account.password_file is not None and account.password is not None:
+            findings.fault(
+                (*path[:-1], "password"), "stands beside password_file", "keep one of the two, best the file"
+            )
+        elif account.password_file is not None:
             account = replace(account, password=_secret(account.password_file, file, path, findings))
         accounts.append(account)
     doors = []

@@ -205,9 +205,13 @@ def _within(meta: msgspec.Meta, value: object, path: Path) -> None:
             f"{value} is not more than {literal(meta.gt)}", f"write {key} = a number above {literal(meta.gt)}"
         )
     if meta.ge is not None and value < meta.ge:
-        raise Wrong(f"{value} is less than {literal(meta.ge)}", f"write {key} = {literal(meta.ge)} or more")
+        raise Wrong(
+            f"{literal(value)} is less than {literal(meta.ge)}", f"write {key} = {literal(meta.ge)} or more"
+        )
     if meta.le is not None and value > meta.le:
-        raise Wrong(f"{value} is more than {literal(meta.le)}", f"write {key} = {literal(meta.le)} or less")
+        raise Wrong(
+            f"{literal(value)} is more than {literal(meta.le)}", f"write {key} = {literal(meta.le)} or less"
+        )
 
 
 def _unknown(key: str, known: dict[str, FieldInfo], path: Path) -> tuple[str, str]:

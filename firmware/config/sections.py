@@ -157,7 +157,7 @@ class Code(Section, frozen=True, kw_only=True):
     digits: Annotated[
         Secret | None,
         forms.CODE,
-        says("The code: 0-9, * and #. Better kept in a file: see `digits_file`.", "4711#"),
+        says("The code: 0-9, * and #. Better kept in a file: see `digits_file`.", "58231"),
     ] = None
     digits_file: Annotated[
         str | None,
@@ -211,7 +211,7 @@ class Calls(Section, frozen=True, kw_only=True):
         bool, says("Accept a code before the call is answered, from a phone whose picture already runs.")
     ] = False
     dtmf_timeout_s: Annotated[
-        float, Meta(gt=0, le=60), says("Seconds after which digits typed so far are forgotten.")
+        float, Meta(gt=0, le=60), says("Seconds without a key after which what was typed is the whole code.")
     ] = 3
     incoming: Annotated[Incoming, says("Calls to the station.")] = Incoming()
 
