@@ -176,11 +176,19 @@ def make_camera(spec: board.CameraSpec) -> Camera:
     return SimulatedCamera(spec.width, spec.height, spec.fps, spec.bitrate_kbps)
 
 
+def make_inputs(driver: str) -> Inputs:
+    if driver != "simulated":
+        raise GpioError(f'there is no gpio driver "{driver}"; write "simulated"')
+    from drivers.gpio.simulated_inputs import SimulatedInputs
+
+    return SimulatedInputs()
+
+
 def open_buttons(
     config: Config, hardware: board.Board, loop: asyncio.AbstractEventLoop, station: Station
 ) -> Inputs:
     """The configuration's buttons on the board's inputs; presses reach the station on the loop's thread."""
-    inputs = Inputs(hardware.gpio)
+    inputs = make_inputs(hardware.gpio)
     for button in config.buttons:
         line = hardware.inputs[button.input]
         opened = inputs.button(line.line, active_low=line.active_low, pull=line.pull, debounce_ms=line.debounce_ms)

@@ -316,11 +316,13 @@ speaker_file = {speaker}
 
 [inputs.button1]
 chip = "demo"
-line = 0
+line = 17
+active_low = true
+pull = "up"
 
 [outputs.relay1]
 chip = "demo"
-line = 8
+line = 5
 """
 
 _STATION = """\

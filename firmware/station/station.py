@@ -481,7 +481,7 @@ class Station:
         now = self._now()
         try:
             uri, account, via = self._resolve(target, visit.plan.name)
-            leg = self._open_leg(name, visit, target, account, self._phone.local_host_towards(via))
+            leg = self._open_leg(name, visit, target, account, self._phone.local_host_towards(str(via)))
         except (ProtocolError, ValueError, OSError) as error:
             self._faults.set(f"target {target}", f"cannot be called: {error}", "correct the target, or the network")
             visit.leg_ended(name, "us", 0, str(error), {}, now)
