@@ -6,6 +6,7 @@ none after `close`.
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -111,8 +112,12 @@ class MediaLeg:
         self._audio.set_audio(talk=talk, listen=listen)
 
     def play(self, name: str | None) -> None:
-        """Mix a tone (`tones.TONES`) into what is sent; None ends it."""
-        self._audio.play_tone(TonePlayer(tone(name, self._country)) if name is not None else None)
+        """Mix one round of a tone's cadence (`tones.TONES`) into what is sent; None ends it.
+
+        One round only, whatever the tone: it is a word said in a conversation, not the state of a line.
+        """
+        once = dataclasses.replace(tone(name, self._country), repeat=False) if name is not None else None
+        self._audio.play_tone(TonePlayer(once) if once is not None else None)
 
     def send_digits(self, digits: str) -> None:
         """Press keys at the far end by telephone-event (RFC 4733). ValueError where none were agreed."""

@@ -213,6 +213,25 @@ def test_tones_follow_each_other_without_both_sounding() -> None:
     run(test)
 
 
+def test_a_tone_in_a_conversation_ends_by_itself() -> None:
+    async def test() -> None:
+        device = ManualAudio()
+        door = engine(lambda: device)
+        phone = Peer()
+        leg = door.open_leg("1.1", "127.0.0.1", lambda _: None)
+        leg.connect(agreement(audio(phone.port)), talk=True, listen=True)
+        leg.play("congestion")  # which repeats for ever on a line
+        device.step(100)
+        sound = [(await asyncio.to_thread(phone.receive)).payload for _ in range(100)]
+        assert sound[5] != b"\xff" * 160
+        assert set(sound[80:]) == {b"\xff" * 160}
+        device.run_free()
+        door.close()
+        phone.close()
+
+    run(test)
+
+
 def test_a_missing_sound_card_is_a_fault_and_the_far_end_gets_silence_on_time() -> None:
     async def test() -> None:
         faults: list[MediaFault] = []
