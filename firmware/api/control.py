@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 MAX_LINE = 16_384  # bytes of a request
 MAX_CLIENTS = 32
 MAX_EVENTS = 10_000  # in one answer
+MORE = 500  # events at a time, for a follower that missed more than that
 MAX_WAITING = 262_144  # bytes that wait for one reader, some thousand events
 IDLE_S = 60.0  # a client that asks nothing makes room for others
 READ_S = 10.0  # a client has so long to take its answer
@@ -231,6 +232,15 @@ class ControlServer:
             stored = await self._events(request)
             answer = {"ok": True, "result": {"events": list(map(to_json, stored))}}
             await _send(writer, request.identified(answer))
+            while stored and request.number("since", -1) >= 0 and not press:
+                # More was missed than fits into one answer.
+                more = await asyncio.to_thread(self._store.since, stored[-1].seq, MORE)
+                for record in more:
+                    _write(writer, {"event": to_json(record)})
+                await _drain(writer)
+                if not more:
+                    break
+                stored = more
             live = True
             for record in early:
                 if not stored or record.seq > stored[-1].seq:
@@ -328,6 +338,10 @@ def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:
 
 async def _send(writer: asyncio.StreamWriter, answer: Answer) -> None:
     _write(writer, answer)
+    await _drain(writer)
+
+
+async def _drain(writer: asyncio.StreamWriter) -> None:
     async with asyncio.timeout(READ_S):
         await writer.drain()
 

@@ -181,6 +181,25 @@ def test_following_gives_stored_events_and_then_each_new_one_without_gap_or_repe
     run(scene())
 
 
+def test_following_since_a_number_gives_all_that_was_missed(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MAX_EVENTS", 10)
+    monkeypatch.setattr(control, "MORE", 7)
+
+    async def scene() -> None:
+        async with house() as h:
+            for press in range(1, 101):
+                h.stream.publish(pressed(press))
+            client = await h.client()
+            stored = (await client.ask(verb="events", follow=True, since=3))["result"]["events"]
+            h.stream.publish(pressed(101))
+            seen = [event["seq"] for event in stored]
+            while seen[-1] < 101:
+                seen.append((await client.read())["event"]["seq"])
+            assert seen == list(range(4, 102))
+
+    run(scene())
+
+
 def test_following_one_press_leaves_out_the_others(house: Any) -> None:
     async def scene() -> None:
         async with house() as h:

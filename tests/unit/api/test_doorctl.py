@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -9,10 +10,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from firmware.diagnostics import why
+from firmware.station import status
 from firmware.station.events import ButtonPressed, EventStream, PressEnded
 from firmware.store import Store
 
@@ -236,6 +239,22 @@ def test_follow_says_when_the_station_stops(house: Any) -> None:
                 assert error == b"doorctl: the station is stopping\n"
 
     asyncio.run(scene())
+
+
+def test_every_key_of_the_documented_shapes_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "doorctl.md").read_text()
+    shapes = (
+        *(status.Status, status.AccountStatus, status.DoorStatus, status.CallStatus),
+        *(status.FaultStatus, status.PressStatus, why.Timeline, why.Failure, why.Step),
+    )
+    missing = [
+        f"{shape.__name__}.{field.name}"
+        for shape in shapes
+        for field in dataclasses.fields(shape)
+        if f"`{field.name}`" not in page
+    ]
+    assert missing == []
+    assert all(f"`{step}`" in page for step in get_args(why.StepName))
 
 
 def test_a_command_starts_with_the_standard_library_alone(tmp_path: Path) -> None:
