@@ -198,12 +198,22 @@ class CSeq:
         return f"{self.number} {self.method}"
 
 
+MAX_VALUES = 500  # on one line; a Via or Route of a dozen is long, and each value costs microseconds
+
+
+def split_values(text: str) -> list[str]:
+    """The values of a Via line. RemoteProtocolError for more than anybody would write."""
+    if text.count(",") > MAX_VALUES:
+        raise RemoteProtocolError(f"over {MAX_VALUES} values on a line")
+    return split_list(text)
+
+
 def split_addresses(text: str) -> list[str]:
-    """The values of a Contact, Route ... field. An unquoted comma in a display name is put back in its place.
+    """The values of a Contact, Route ... line. An unquoted comma in a display name is put back in its place.
 
     `Bell, Alexander <sip:bell@example.com>` (RFC 4475 section 3.1.2.15) is one value, not two.
     """
-    items = split_list(text)
+    items = split_values(text)
     if len(items) < 2:
         return items
     joined: list[str] = []

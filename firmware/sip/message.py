@@ -14,7 +14,7 @@ import re
 from firmware.sip.abnf import check_line, split_list, token, unsigned
 from firmware.sip.errors import RemoteProtocolError
 from firmware.sip.fields import Headers as Headers
-from firmware.sip.headers import CANONICAL, METHODS, CSeq, Via, canonical_name, split_addresses
+from firmware.sip.headers import CANONICAL, METHODS, CSeq, Via, canonical_name, split_addresses, split_values
 from firmware.sip.status import REASON_PHRASES
 from firmware.sip.uri import NameAddr, Uri
 
@@ -341,7 +341,7 @@ def _only(lines: list[str], name: str) -> str:
 
 
 def _read_vias(lines: list[str]) -> list[Via]:
-    vias = [Via.parse(item) for line in lines for item in split_list(line)]
+    vias = [Via.parse(item) for line in lines for item in split_values(line)]
     if not vias:
         raise RemoteProtocolError("no Via header field")
     return vias

@@ -107,3 +107,8 @@ def test_commas_in_quotes_and_brackets_do_not_split_a_list():
 
 def test_unquoted_comma_in_a_display_name_does_not_split_it():
     assert split_addresses("Bell, Alexander <sip:a@b>, <sip:c@d>") == ["Bell, Alexander <sip:a@b>", "<sip:c@d>"]
+
+
+def test_line_of_more_values_than_anybody_writes_is_refused():
+    with pytest.raises(RemoteProtocolError):
+        split_addresses("<sip:a@b>," * 1000)
