@@ -26,7 +26,7 @@ import pwd
 import socket
 import stat
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +34,7 @@ from firmware.diagnostics.why import explain
 from firmware.event_json import dumps, press_of, to_json
 from firmware.station.events import EventStream, Record
 from firmware.station.status import ControlError
-from firmware.store import Store, StoreUnreadable
+from firmware.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class ControlServer:
                 user = await asyncio.to_thread(_user, writer)
                 result = station.unlock(request.text("door"), user)
             case "events":
-                result = {"events": [to_json(record) for record in await self._events(request)]}
+                result = {"events": list(map(to_json, await asyncio.to_thread(self._events, request)))}
             case "why":
                 result = await asyncio.to_thread(self._why, request.number("press"))
             case _:
@@ -188,21 +188,14 @@ class ControlServer:
             raise ControlError(f"there is no press {press} in the store; the last is {last}")
         return explain(records, running=records[0].seq >= self._store.first_seq).as_dict()
 
-    async def _events(self, request: "_Request") -> list[Record]:
+    def _events(self, request: "_Request") -> list[Record]:
         press, since, last = request.number("press"), request.number("since", -1), request.number("last")
         count = min(last or (MAX_EVENTS if press or since >= 0 else LAST), MAX_EVENTS)
-        store = self._store
-        lookup: Callable[[], list[Record]]
         if press:
-            lookup = lambda: [record for record in store.of_press(press) if record.seq > since][-count:]  # noqa: E731
-        elif since >= 0:
-            lookup = lambda: store.since(since, count)  # noqa: E731
-        else:
-            lookup = lambda: store.last(count)  # noqa: E731
-        try:
-            return await asyncio.to_thread(lookup)
-        except StoreUnreadable as error:
-            raise ControlError(str(error)) from error
+            return [record for record in self._store.of_press(press) if record.seq > since][-count:]
+        if since >= 0:
+            return self._store.since(since, count)
+        return self._store.last(count)
 
     async def _follow(
         self, request: "_Request", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -229,7 +222,7 @@ class ControlServer:
         hung_up = asyncio.ensure_future(_end_of(reader))
         try:
             press = request.number("press")
-            stored = await self._events(request)
+            stored = await asyncio.to_thread(self._events, request)
             answer = {"ok": True, "result": {"events": list(map(to_json, stored))}}
             await _send(writer, request.identified(answer))
             while stored and request.number("since", -1) >= 0 and not press:
