@@ -14,18 +14,17 @@ class Notifier:
     def __init__(self, environment: os._Environ[str] | dict[str, str]) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._socket: socket.socket | None = None
-        if self._address:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._period_s = _watchdog_period_s(environment) if self._socket is not None else 0.0
+        self._period_s = _watchdog_period_s(environment) if self._address else 0.0
         self._next_s = 0.0
 
     def send(self, **fields: str) -> None:
         """One datagram of fields, as READY="1", STATUS="..."."""
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                text = "\n".join(f"{name}={value}" for name, value in fields.items())
-                self._socket.sendto(text.encode(), self._address)
+        if not self._address:
+            return
+        text = "\n".join(f"{name}={value}" for name, value in fields.items())
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as sender:
+            sender.sendto(text.encode(), self._address)
 
     def feed_watchdog(self, now: float) -> None:
         """From the loop that the watchdog is to watch, as often as it turns."""
