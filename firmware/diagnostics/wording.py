@@ -29,7 +29,7 @@ def describe(event: Event) -> str:
         case events.LegAnswered():
             return "answered"
         case events.LegCancelled():
-            return "given up" + _because(event.reason)
+            return "given up" + _because(event.reason if event.reason != "given up" else "")
         case events.LegFailed():
             return f"failed: {status(event)}"
         case events.LegEnded():
@@ -71,6 +71,8 @@ def _describe_station(event: Event) -> str:
             return f"Portero {event.version} started on {event.board}"
         case events.StationStopping():
             return f"stopping: {event.reason}"
+        case events.DoorProcess():
+            return "portero-door connected" if event.connected else f"portero-door away{_because(event.reason)}"
         case events.RegistrationChanged():
             answer = f": {event.status} {event.reason}".rstrip() if event.status or event.reason else ""
             retry = f", next attempt in {event.retry_s:.0f} s" if event.retry_s else ""
