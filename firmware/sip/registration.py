@@ -48,7 +48,9 @@ class Registration:
         self._expires_s = identity.account.expires_s
         self._request: OutgoingRequest | None = None
         self._contact: NameAddr | None = None  # as last sent
+        self._advertised: tuple[str, int] | None = None
         self._bound = False  # the registrar may hold a binding of ours
+        self._bound_before = False  # ... even if it refuses the request that is out now
         self._stale: NameAddr | None = None  # a binding under our former address, to be removed
         self._seen: tuple[str, int] | None = None  # a changed port, for the next refresh
         self._rewritten = False
@@ -123,13 +125,21 @@ class Registration:
             identity=self.identity,
             next_cseq=self._next_cseq,
             prepare=self._prepare,
-            hint=self.identity.flow,
+            # A datagram flow is asked for anew each time: our own address may have changed since.
+            hint=flow if (flow := self.identity.flow) is not None and flow.reliable else None,
         )
+        self._bound_before = self._bound
         self._request.start(now)
 
     def _prepare(self, request: Request, flow: Flow, transport: Transport) -> None:
-        self._contact = self.identity.contact(flow, transport)
-        request.headers.add("Contact", str(self._contact))
+        if self._advertised not in (None, flow.advertised):
+            self.identity.learned = None  # learned of an address that we have left
+        self._advertised = flow.advertised
+        contact = self.identity.contact(flow, transport)
+        if self._contact is not None and contact != self._contact:
+            self._stale = self._contact
+        self._contact = contact
+        request.headers.add("Contact", str(contact))
         if self._stale is not None:
             request.headers.add("Contact", f"{self._stale};expires=0")
 
@@ -151,6 +161,7 @@ class Registration:
         elif response.status < 300:
             self._registered(response, now)
         else:
+            self._bound = self._bound_before
             reason = response.reason_phrase
             if self._request is not None and self._request.failure:
                 reason = f"{reason}: {self._request.failure}"
@@ -241,7 +252,6 @@ class Registration:
         return (host, port) if via.received or via.rport else None
 
     def _rewrite(self, seen: tuple[str, int]) -> None:
-        self._stale = self._contact
         self._seen = None
         self.identity.learned = seen
 
