@@ -283,6 +283,7 @@ class SipEndpoint:
 
     def _open(self, token: int, target: Target) -> None:
         now = self._loop.time()
+        self._refresh_routes(now)
         udp = self._udp_towards(target.host)
         if udp is None:
             self._core.flow_failed(token, "no address of ours of that family", now)
@@ -339,6 +340,12 @@ class SipEndpoint:
                 source = ""
             candidates.sort(key=lambda udp: (udp.host != source, not udp.wildcard))
         return candidates[0] if candidates else None
+
+    def _refresh_routes(self, now: float) -> None:
+        if now - self._routes_from_s > _ROUTES_FRESH_S:
+            self._routes_from_s = now
+            for udp in self._udp.values():
+                udp.forget_routes()
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
@@ -397,10 +404,7 @@ class SipEndpoint:
 
     def _readable(self, udp: UdpSocket) -> None:
         now = self._loop.time()
-        if now - self._routes_from_s > _ROUTES_FRESH_S:
-            self._routes_from_s = now
-            for each in self._udp.values():
-                each.forget_routes()
+        self._refresh_routes(now)
         for flow, error in udp.errors():
             self._guarded(self._core.send_failed, flow, error, now)
         for data, flow in udp.receive(_DATAGRAMS_PER_WAKEUP):

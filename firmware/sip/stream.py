@@ -13,7 +13,7 @@ import re
 from firmware.sip.errors import RemoteProtocolError
 from firmware.sip.message import MAX_HEAD, Request, Response, content_length, parse_head
 
-MAX_BODY = 262_144  # octets; pictures in MESSAGE bodies of door phones are the largest known, below 200 kB
+MAX_BODY = 65_536  # octets, as in a datagram; with the head it bounds what a silent peer can make us keep
 
 _end = re.compile(rb"\r?\n\r?\n")
 

@@ -22,7 +22,17 @@ from firmware.sip.uri import Uri
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
 BIG_SDP = SDP + b"a=x-padding:" + b"x" * 1400 + b"\r\n"
 
-needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+
+def has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6_loopback(), reason="no IPv6 loopback here")
 
 
 async def until(condition: Callable[[], object], what: str, timeout_s: float = 5.0) -> object:

@@ -99,7 +99,7 @@ def test_body_that_is_announced_too_long_is_refused_before_it_arrives():
 
 
 def test_message_longer_than_a_datagram_may_come_by_stream():
-    body = b"x" * 200_000
+    body = b"x" * MAX_BODY
     framer = StreamFramer()
     found = framer.feed(f"MESSAGE sip:a SIP/2.0\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
     assert found[0].body == body
