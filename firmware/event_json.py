@@ -82,11 +82,13 @@ def event_from(kind: str, fields: Json) -> Event:
 
 
 def dumps(value: object) -> str:
-    """One line of JSON. What JSON does not have (infinity, a path) is written as text rather than refused."""
+    """One line of JSON that is UTF-8. What JSON does not have (infinity, a path, half a surrogate pair out of some
+    peer's header) is written in another way rather than refused."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), default=str)
+        text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), default=str)
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _finite(value: Any) -> Any:

@@ -419,7 +419,12 @@ def _counted(path: Path) -> tuple[sqlite3.Connection, int]:
 
 def _row(record: Record) -> Row:
     event = record.event
-    fields = dumps(fields_of(event))
+    try:
+        fields = dumps(fields_of(event))
+    except (TypeError, ValueError, RecursionError):
+        # A publisher's bug: the event's fields are lost, not the store.
+        log.exception("event %d cannot be written as JSON: %s", record.seq, kind_of(event))
+        fields = "{}"
     return (record.seq, press_of(event), kind_of(event), record.monotonic_s, record.wall_s, fields)
 
 

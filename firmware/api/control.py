@@ -326,7 +326,7 @@ async def _end_of(reader: asyncio.StreamReader) -> None:
 
 def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:
     if not writer.is_closing():
-        writer.write(dumps(answer).encode(errors="replace") + b"\n")
+        writer.write(dumps(answer).encode() + b"\n")
 
 
 async def _send(writer: asyncio.StreamWriter, answer: Answer) -> None:

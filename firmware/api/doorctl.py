@@ -6,6 +6,7 @@ runs. Standard library only and imports late, for it has to answer at once on a 
 """
 
 import argparse
+import io
 import json
 import os
 import socket
@@ -35,6 +36,8 @@ class NotRunning(Exception):
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without our letters is no reason to fail
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -275,7 +278,7 @@ def _print_events(arguments: argparse.Namespace, events: list[Json], station: _S
             return
         record = from_json(event)
         press = event.get("leg") or event.get("press") or ""
-        print(f"{event['seq']:>7}  {_moment(event['time'])}  {press:>6}  {describe(record.event)}")
+        _say(f"{event['seq']:>7}  {_moment(event['time'])}  {press:>6}  {describe(record.event)}")
 
     for event in events:
         show(event)
@@ -295,19 +298,25 @@ def _print_events(arguments: argparse.Namespace, events: list[Json], station: _S
 def _print(verb: str, result: Json) -> None:
     match verb:
         case "status":
-            print("\n".join(status_lines(result)))
+            _say(*status_lines(result))
         case "why":
             from firmware.diagnostics.why import Timeline, render
 
-            print(render(Timeline.from_dict(result)))
+            _say(*render(Timeline.from_dict(result)).split("\n"))
         case "press":
-            print(f"press {result['press']}: {result['button']} rings; doorctl why shows how it goes")
+            _say(f"press {result['press']}: {result['button']} rings; doorctl why shows how it goes")
         case "call":
-            print(f"press {result['press']}: calling {result['target']}")
+            _say(f"press {result['press']}: calling {result['target']}")
         case "hangup":
-            print(f"press {result['press']}: ended")
+            _say(f"press {result['press']}: ended")
         case "unlock":
-            print(f"{result['door']} is open for {result['pulse_ms'] / 1000:g} s")
+            _say(f"{result['door']} is open for {result['pulse_ms'] / 1000:g} s")
+
+
+def _say(*lines: str) -> None:
+    """Print lines that may hold a stranger's words: a caller's name must not command the technician's terminal."""
+    for line in lines:
+        print("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line))
 
 
 def status_lines(status: Json) -> Iterator[str]:

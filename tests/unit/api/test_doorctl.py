@@ -16,7 +16,7 @@ import pytest
 
 from firmware.diagnostics import why
 from firmware.station import status
-from firmware.station.events import ButtonPressed, EventStream, PressEnded
+from firmware.station.events import ButtonPressed, EventStream, IncomingRefused, PressEnded
 from firmware.store import Store
 
 ENVIRONMENT = {**os.environ, "TZ": "UTC", "PYTHONUNBUFFERED": ""}
@@ -169,6 +169,22 @@ def test_events_and_why_of_a_running_station(house: Any) -> None:
             assert said.error == ""
             assert "Nothing rang" in (await doorctl("why", **where)).out
             assert (await doorctl("events", "--press", "9", **where)).error == "doorctl: no such events\n"
+
+    asyncio.run(scene())
+
+
+def test_a_callers_name_does_not_command_the_terminal(house: Any) -> None:
+    async def scene() -> None:
+        async with house() as h:
+            h.stream.publish(
+                IncomingRefused(caller="\x1b]0;owned\x07\nM\xfcller", source="udp", status=403, reason="no")
+            )
+            where = {"PORTERO_RUN_DIR": str(h.path.parent)}
+            said = await doorctl("events", **where)
+            assert "call from \\x1b]0;owned\\x07" in said.out
+            assert said.out.count("\n") == 1
+            assert said.out.rstrip("\n").isprintable()
+            assert (await doorctl("events", PYTHONIOENCODING="ascii", **where)).code == 0
 
     asyncio.run(scene())
 

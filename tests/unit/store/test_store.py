@@ -156,6 +156,23 @@ def test_a_field_that_a_newer_version_added_is_left_out(path: Path) -> None:
     assert StoredEvents(path).last(1) == records(1)
 
 
+def test_what_json_cannot_say_does_not_stop_the_store(path: Path) -> None:
+    odd: list[Event] = [
+        LegEnded(press=1, leg="1.1", by="us", reason="half a \udce9 pair", duration_s=float("inf"), statistics={}),
+        LegEnded(press=1, leg="1.1", by="us", reason="", duration_s=1.0, statistics={("a", 1): 2}),  # type: ignore[dict-item]
+    ]
+    with running(path) as (store, reports):
+        for seq, event in enumerate(odd, 1):
+            store.append(Record(seq, 1.0, 2.0, event))
+        store.append(records(1, 3)[0])
+    kept = [record.event for record in StoredEvents(path).last(3)]
+    assert isinstance(kept[0], UnknownEvent)
+    assert (kept[0].fields["reason"], kept[0].fields["duration_s"]) == ("half a ? pair", "inf")
+    assert kept[1] == UnknownEvent(name="leg-ended", fields={})
+    assert kept[2] == pressed(3)
+    assert reports == []
+
+
 def test_the_oldest_events_go_first_and_the_file_stays_bounded(path: Path) -> None:
     with running(path, max_events=1000) as (store, _):
         for record in records(3500):
