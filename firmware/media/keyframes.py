@@ -2,8 +2,9 @@
 
 PLI and FIR (RFC 4585, RFC 5104), INFO media_control (RFC 5168), legs that join, move or are young: six
 monitors that ring at once must not make the encoder send six IDRs in a row, nor may the last of them
-wait forever. The first request is served at once; those within `window_s` of an IDR request are served
-together at the window's end. Pure: the caller brings the time and asks the camera.
+wait forever. The first request is served at once and whoever asks before its IDR comes shares it; those after
+it, but within `window_s` of the request, are served together at the window's end. Pure: the caller brings the
+time and asks the camera.
 """
 
 WINDOW_S = 0.4  # 300 to 500 ms is what gateways use; shorter floods Wi-Fi with IDRs
@@ -33,6 +34,10 @@ class KeyframeRequests:
         self._next_s = now + self._window_s
         self.served += 1
         return True
+
+    def arrived(self) -> None:
+        """An IDR is about to be sent: everybody who asked until now gets it."""
+        self._waiting = False
 
     def deadline(self) -> float | None:
         return self._next_s if self._waiting else None

@@ -323,6 +323,8 @@ class CameraFeed:
             self.fault = ""
             self._on_fault(MediaFault("camera", ""))
         with self._keyframe_lock:
+            if unit.keyframe:
+                self._keyframes.arrived()
             serve = self._keyframes.due(now)
         if serve:
             self._ask()

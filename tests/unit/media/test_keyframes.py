@@ -30,6 +30,16 @@ def test_a_request_inside_the_window_is_served_at_its_end_and_not_lost() -> None
     assert requests.deadline() == WINDOW_S
 
 
+def test_whoever_asks_before_the_idr_comes_shares_it() -> None:
+    requests = KeyframeRequests()
+    requests.request(0.0)
+    requests.request(0.03)
+    requests.arrived()
+    assert requests.deadline() is None
+    assert not requests.request(0.1)  # after it: lost something of it, perhaps
+    assert requests.deadline() == WINDOW_S
+
+
 def test_after_a_quiet_time_a_request_is_served_at_once_again() -> None:
     requests = KeyframeRequests()
     requests.request(0.0)
