@@ -192,6 +192,23 @@ class Phone:
 
     # --- RTP -----------------------------------------------------------------------------------------------
 
+    def drain(self) -> int:
+        """Take what came so far; how many packets that was."""
+        self.rtp.setblocking(False)
+        count = 0
+        while True:
+            try:
+                self.rtp.recv(2048)
+            except BlockingIOError:
+                return count
+            count += 1
+
+    def wait_picture(self, timeout_s: float) -> None:
+        """Until a whole picture has come: a packet of payload type 96 with marker."""
+        self.rtp.settimeout(timeout_s)
+        while self.rtp.recv(2048)[1] != 0x80 | 96:
+            pass
+
     def send_sound(self, to: tuple[str, int], frame: bytes = FRAME, payload_type: int = 0) -> None:
         self._send_rtp(to, payload_type, self._rtp_timestamp, frame, marker=False)
         self._rtp_timestamp += len(frame)
@@ -229,26 +246,15 @@ class Talker(threading.Thread):
         self.received = 0
 
     def run(self) -> None:
-        self._phone.rtp.setblocking(False)
         next_s = time.monotonic()
         while not self._stopping.wait(max(0.0, next_s - time.monotonic())):
             next_s += 0.02
             self._phone.send_sound(self._to, payload_type=self._payload_type)
-            self.received += _drain(self._phone.rtp)
+            self.received += self._phone.drain()
 
     def stop(self) -> None:
         self._stopping.set()
         self.join(1)
-
-
-def _drain(rtp: socket.socket) -> int:
-    count = 0
-    while True:
-        try:
-            rtp.recv(2048)
-        except BlockingIOError:
-            return count
-        count += 1
 
 
 def answering(phone: Phone, method: str, stop: Callable[[], bool]) -> None:

@@ -171,7 +171,7 @@ class Station:
         line, _, self._received = self._received.partition(b"\n")
         answer = json.loads(line)
         if not answer.get("ok"):
-            raise AssertionError(f"the station refused: {answer}")
+            raise AssertionError(f"the station refused: {answer}\n{self.program.log_text()[-3000:]}")
         return answer["result"]
 
     def press(self) -> float:
