@@ -66,7 +66,9 @@ class Call:
         self._dialogs: list[DialogKey] = []
         self._reinvite: Server | None = None  # waits for the station's answer
         self._accepted: AcceptedInvite | None = None  # our 2xx waits for its ACK
-        calls.by_number[number] = self
+
+    def _enter(self) -> None:
+        self._calls.by_number[self.number] = self
 
     # --- commands -------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Core:
         """Hang up and un-register; `stopped` tells when the answers are in."""
         self._stopping = True
         for call in tuple(self._calls.by_number.values()):
-            call.hangup(now, 0, "")
+            call.hangup(now, 480, "")
         for registration in self._registrations:
             registration.stop(now)
 
@@ -359,9 +359,10 @@ class Core:
         behind = [
             identity
             for identity in self._identities.values()
-            if identity.flow is not None
-            and identity.flow.transport == flow.transport
-            and (identity.flow.number == flow.number if flow.reliable else identity.flow.remote == flow.remote)
+            if (known := identity.flow) is not None
+            and known.remote[0] == flow.remote[0]
+            # A connection that the server made to us has a port of its own.
+            and (known.reliable or flow.reliable or known.remote[1] == flow.remote[1])
         ]
         for identity in behind:
             if identity.account.address.user == request.uri.user:

@@ -32,6 +32,7 @@ class IncomingCall(Call):
         self.server = server
         self.flow = server.flow
         self.dialog = Dialog.as_server(server.request, calls.stack.text())
+        self._enter()
         self._add_dialog(self.dialog)
         self._bye_after_ack: str | None = None
         self._repeat: Alarm | None = None

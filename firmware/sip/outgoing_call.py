@@ -52,6 +52,7 @@ class OutgoingCall(Call):
     ) -> None:
         super().__init__(calls, calls.new_number(), identity)
         self._straight = NameAddr(display_name or "", Uri("sip", user="portero")).with_tag(calls.stack.text())
+        str(self._straight)  # a name that cannot be written is the caller's fault, now and not later
         self._invite = self._template(target.replace(headers=()), sdp, display_name, headers)
         self._cseq = 1
         self._request_out = OutgoingRequest(
@@ -72,6 +73,7 @@ class OutgoingCall(Call):
         self._cancel_sent = False
 
     def start(self, now: float) -> None:
+        self._enter()
         self._request_out.start(now)
 
     def hangup(self, now: float, status: int, reason: str) -> None:
@@ -83,8 +85,8 @@ class OutgoingCall(Call):
             self._hangup = (status, reason)
             self._request_out.cancelled = True
             client = self._request_out.client
-            if client is None or client.machine.state == "terminated":
-                self._request_out.give_up(now)  # not sent, or between two targets: nobody need be told
+            if client is None or not self._request_out.in_flight:
+                self._request_out.give_up(now)  # not sent, or between two attempts: nobody need be told
                 self.end("us", 487, "ended before the INVITE left", now)
             elif client.machine.state == "proceeding":
                 self._cancel(now)

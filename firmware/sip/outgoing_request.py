@@ -63,6 +63,7 @@ class OutgoingRequest:
         self.request = request
         self.client: Client | None = None
         self.cancelled = False  # no restart, no further target: the caller has lost interest
+        self.in_flight = False  # sent, and no final response yet
         self.done = False
         self.failure = ""  # why a challenge could not be met
         self._stack = stack
@@ -107,6 +108,7 @@ class OutgoingRequest:
         large = not flow.reliable and len(bytes(request)) > LARGEST_DATAGRAM
         if large and self._search.prefer_tcp(flow, now):
             return
+        self.in_flight = True
         self.client = self._stack.transactions.request(request, flow, self, now)
         self._user.sent(flow, now)
 
@@ -125,6 +127,7 @@ class OutgoingRequest:
         if response.status < 200:
             self._user.provisional(response, now)
             return
+        self.in_flight = False
         restart = self._RESTARTS.get(response.status)
         if restart is not None and not self.cancelled and not self.done and self._restarts < _MOST_RESTARTS:
             self._restarts += 1
@@ -140,6 +143,7 @@ class OutgoingRequest:
         self._next_target(503, reason, now)
 
     def _next_target(self, status: int, reason: str, now: float) -> None:
+        self.in_flight = False
         self._unreachable_status = status
         self._search.error = f"{self._search.target}: {reason}"
         if self.cancelled:

@@ -33,7 +33,7 @@ PBX = Configuration(
 
 
 def call(bench: Bench, uri: str = "sip:mon@10.0.0.2", **options: object) -> tuple[int, Request]:
-    number = bench.core.invite(Uri.parse(uri), OFFER, bench.now, **options)  # type: ignore[arg-type]
+    number = bench.core.invite(Uri.parse(uri), OFFER, bench.now, **options)
     return number, bench.request("INVITE")
 
 
@@ -53,7 +53,7 @@ def in_dialog(sent: Request, method: str, cseq: int = 2, **options: object) -> R
         tag="mon",
         to_tag=sent.from_.tag or "",
         cseq=cseq,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 
@@ -127,6 +127,18 @@ def test_what_cannot_be_called_is_the_callers_fault() -> None:
         bench.core.hangup(7, 0.0)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"display_name": "a\r\nVia: x"}, {"headers": (("Subject", "a\nb"),)}, {"headers": (("No name", "x"),)}],
+)
+def test_what_cannot_be_written_is_refused_at_once_and_leaves_no_call(options: dict[str, object]) -> None:
+    bench = Bench()
+    with pytest.raises(LocalProtocolError):
+        bench.core.invite(Uri.parse("sip:mon@10.0.0.2"), OFFER, 0.0, **options)
+    assert bench.core.counts()["calls"] == 0
+    assert bench.sent() == []
+
+
 def test_ringing_may_last_for_ever() -> None:
     bench = Bench()
     number, sent = call(bench)
@@ -146,7 +158,7 @@ def test_pitfall_13_each_fork_that_rings_is_an_early_dialog_with_its_own_sdp() -
     number, sent = call(bench)
     bench.receive(reply(sent, 183, "one", sdp=b"v=0\r\ns=one\r\n"))
     bench.receive(reply(sent, 183, "two", sdp=b"v=0\r\ns=two\r\n"))
-    assert [(e.dialog, e.sdp) for e in bench.of(CallProgress)] == [  # type: ignore[attr-defined]
+    assert [(e.dialog, e.sdp) for e in bench.of(CallProgress)] == [
         ("one", b"v=0\r\ns=one\r\n"),
         ("two", b"v=0\r\ns=two\r\n"),
     ]
@@ -284,7 +296,7 @@ def test_a_call_hung_up_before_its_name_is_resolved_sends_nothing() -> None:
     resolve = bench.core.take_actions()[0]
     bench.core.hangup(number, 0.1)
     assert [type(event) for event in bench.events()] == [CallEnded]
-    bench.core.resolved(resolve.token, (Target("udp", "10.0.0.2", 5060),), "", 0.2)  # type: ignore[union-attr]
+    bench.core.resolved(resolve.token, (Target("udp", "10.0.0.2", 5060),), "", 0.2)
     assert bench.sent() == []
 
 
@@ -381,6 +393,20 @@ def test_a_call_given_up_is_not_sent_again_for_a_challenge() -> None:
     (ended,) = bench.of(CallEnded)
     assert isinstance(ended, CallEnded)
     assert (ended.call, ended.by) == (number, "us")
+
+
+def test_a_call_hung_up_while_its_second_attempt_waits_for_tcp_is_not_sent() -> None:
+    bench = Bench(PBX)
+    bench.silent.add(Target("tcp", "10.0.0.2", 5060))
+    number = bench.core.invite(Uri.parse("sip:101@pbx.example"), b"v=0\r\n" + b"a=x\r\n" * 150, 0.0, account="pbx")
+    sent = bench.request("INVITE")
+    assert 1100 < len(bytes(sent)) < 1300
+    bench.receive(reply(sent, 407, headers=(("Proxy-Authenticate", 'Digest realm="pbx", nonce="n1"'),)))
+    assert bench.methods() == ["ACK"], "with its credentials it is too large for UDP, and TCP is being tried"
+    bench.core.hangup(number, bench.now)
+    bench.advance(1)
+    assert bench.methods() == []
+    assert len(bench.of(CallEnded)) == 1
 
 
 # --- what fails ----------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_rfc3665_3_1_successful_session_establishment() -> None:
     link, alice, bob, number = pair()
     bob.core.accept(incoming(bob), ANSWER, link.now)
     link.run(3)
-    assert alice.of(CallAnswered)[0].sdp == ANSWER  # type: ignore[attr-defined]
+    assert alice.of(CallAnswered)[0].sdp == ANSWER
     bob.core.hangup(incoming(bob), link.now)
     link.run(10)
     assert ladder(link) == [*ESTABLISHED, "B BYE", "A 200 BYE"]
@@ -151,7 +151,7 @@ def test_rfc3665_2_registration_refresh_and_cancellation() -> None:
     bench.core.stop(bench.now)
     assert registrar.serve() == ["200"]  # 2.4 cancellation of registration
     assert registrar.bindings == {"sip:bob@10.0.0.1:5060": 0}
-    assert [event.state for event in bench.of(RegistrationChanged)] == [  # type: ignore[attr-defined]
+    assert [event.state for event in bench.of(RegistrationChanged)] == [
         "registering",
         "registered",
         "unregistered",

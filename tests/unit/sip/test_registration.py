@@ -28,7 +28,7 @@ def started(configuration: Configuration = CONFIGURATION) -> tuple[Bench, Reques
 
 
 def granted(request: Request, contact: str = f"{OURS};expires=600", **options: object) -> Response:
-    return reply(request, 200, contact=contact, **options)  # type: ignore[arg-type]
+    return reply(request, 200, contact=contact, **options)
 
 
 def challenge(nonce: str = "n1", stale: bool = False) -> tuple[tuple[str, str], ...]:
@@ -191,7 +191,7 @@ def test_a_new_local_address_replaces_the_old_binding_and_what_was_learned_of_it
     bench.advance(510)
     (action,) = bench.core.take_actions()
     moved = Flow("udp", ("10.0.0.50", 5060), ("10.0.0.2", 5060), ("10.0.0.50", 5060), 2)
-    bench.core.flow_opened(action.token, moved, bench.now)  # type: ignore[union-attr]
+    bench.core.flow_opened(action.token, moved, bench.now)
     assert [str(contact) for contact in bench.request("REGISTER").contacts] == [
         "<sip:door@10.0.0.50:5060>",
         "<sip:door@203.0.113.5:41000>;expires=0",

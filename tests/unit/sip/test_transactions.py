@@ -57,7 +57,7 @@ ROWS = [
 def machine_in(module: ModuleType, state: str, reliable: bool) -> Transaction:
     method = "INVITE" if "invite" in module.__name__ else "OPTIONS"
     request = request_of(method, branch="z9hG4bK1")
-    machine: Transaction = MODULES[module](request, Timers(), reliable=reliable)  # type: ignore[abstract]
+    machine: Transaction = MODULES[module](request, Timers(), reliable=reliable)
     if isinstance(machine, InviteServerTransaction | ServerTransaction):
         machine.bytes_of("send", reply(request, 180))  # something to repeat
     machine.state = state
