@@ -63,10 +63,9 @@ def test_half_a_minute_with_a_phone_through_the_server(peers: Peers) -> None:
     wait_until(lambda: phone.reached("IncomingReceived"), "the phone rings")
     phone.answer()
     door.wait_event("leg-answered", press=press)
-    wait_until(
-        lambda: phone.recording.exists() and read_wav(phone.recording).seconds > LONG_S + 2, "a talk", 50, 0.2
-    )
+    wait_until(lambda: phone.recorded_s() > LONG_S + 2, "half a minute of talk", LONG_S + 15, poll_s=0.2)
     phone.hang_up()
+    wait_until(lambda: phone.reached("Released"), "the call is over")
     door.wait_event("leg-ended", press=press)
 
     _check(read_wav(phone.recording), DOOR_HZ)

@@ -14,15 +14,13 @@ pytestmark = pytest.mark.integration
 WRONG = "9999"
 
 
-def _call(
-    peers: Peers, *, sections: Mapping[str, Mapping[str, object]] | None = None, answer_mode: str = "manual"
-) -> tuple[Portero, Baresip, int]:
-    """A press whose monitor rings (manual) or shows the picture (early) already."""
-    monitor = peers.baresip("101", answer_mode=answer_mode, video=answer_mode == "early")
+def _call(peers: Peers, sections: Mapping[str, Mapping[str, object]] | None = None) -> tuple[Portero, Baresip, int]:
+    """A press whose monitor rings already."""
+    monitor = peers.baresip("101", video=False)
     door = peers.portero(stages=[([monitor.uri], 60)], sections=sections)
     press = door.press()
     door.wait_event("leg-ringing", press=press)
-    wait_until(monitor.has_call, "the monitor has the call")
+    wait_until(lambda: monitor.count("CALL_INCOMING"), "the monitor rings")
     return door, monitor, press
 
 
@@ -71,7 +69,7 @@ def test_the_same_code_opens_again_in_the_same_call(peers: Peers) -> None:
 
 
 def test_call_ends_some_seconds_after_the_door_opened_where_configured(peers: Peers) -> None:
-    door, monitor, press = _call(peers, sections={"calls": {"hangup_after_unlock_s": 1}})
+    door, monitor, press = _call(peers, {"calls": {"hangup_after_unlock_s": 1}})
     _talk(door, monitor, press)
 
     monitor.press_keys(CODE)
@@ -94,24 +92,31 @@ def test_wrong_code_opens_nothing_and_is_told(peers: Peers) -> None:
     _nothing_opened(door)
 
 
+def _ring_early(peers: Peers, sections: Mapping[str, Mapping[str, object]] | None = None) -> Portero:
+    """A press whose phone, with sound before the answer, types the code."""
+    early, phone = peers.early_phone()
+    door = peers.portero(stages=[([early.uri], 60)], sections=sections)
+    door.press()
+    door.wait_event("leg-ringing", early_media=True)
+    phone.send_to(*early.offered_audio())
+    door.wait_event("rtp-started", media="audio", direction="received")
+    phone.press_keys(CODE)
+    return door
+
+
 def test_code_before_the_answer_is_refused_by_default(peers: Peers) -> None:
-    door, monitor, press = _call(peers, answer_mode="early")
+    door = _ring_early(peers)
 
-    monitor.press_keys(CODE)
-
-    assert "before the answer" in door.wait_event("access-refused", press=press)["reason"]
+    assert "before the answer" in door.wait_event("access-refused")["reason"]
     _nothing_opened(door)
 
 
 def test_code_before_the_answer_opens_where_the_policy_allows_it(peers: Peers) -> None:
-    sections = {"calls": {"unlock_while_ringing": True}}
-    door, monitor, press = _call(peers, sections=sections, answer_mode="early")
+    door = _ring_early(peers, {"calls": {"unlock_while_ringing": True}})
 
-    monitor.press_keys(CODE)
-
-    door.wait_event("relay-off", press=press)
+    door.wait_event("relay-off")
     assert len(door.relay.pulses) == 1
-    assert not door.events("leg-answered", press)
+    assert not door.events("leg-answered")
 
 
 def test_code_from_a_phone_that_called_in_is_refused(peers: Peers) -> None:
@@ -161,7 +166,7 @@ def test_caller_who_only_says_in_from_that_he_is_the_flat_is_refused(peers: Peer
 
 
 def test_endless_digits_open_nothing_even_with_the_code_among_them_and_end_in_the_lock_out(peers: Peers) -> None:
-    door, monitor, press = _call(peers, sections={"access": {"wrong_codes": 3}})
+    door, monitor, press = _call(peers, {"access": {"wrong_codes": 3}})
     _talk(door, monitor, press)
 
     monitor.press_keys("123" + CODE + "5" + CODE + "667788990011", hold_s=0.05, gap_s=0.05)

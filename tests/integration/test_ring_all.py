@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.support.baresip import Baresip
 from tests.support.peers import Peers
 from tests.support.picture import picture_timecode
 from tests.support.sound import level_db, read_wav
@@ -56,10 +55,13 @@ def test_picture_goes_on_over_the_answer_and_after_a_lost_start_a_key_frame_come
 
 def test_visitor_hears_ringback_while_it_rings_and_the_flats_own_sound_where_it_sends_some(peers: Peers) -> None:
     plain = peers.baresip("102", video=False)
-    door = peers.portero(stages=[([plain.uri], 2.5), ([_early(peers).uri], 20)])
+    early, phone = peers.early_phone(hz=1000)
+    door = peers.portero(stages=[([plain.uri], 2.5), ([early.uri], 20)])
 
     press = door.press()
     door.wait_event("door-sound", press=press, sound="ringback")
+    door.wait_event("leg-ringing", press=press, early_media=True)
+    phone.send_to(*early.offered_audio())
     door.wait_event("door-sound", press=press, sound="early-media")
     heard_s = read_wav(door.speaker).seconds
     wait_until(lambda: read_wav(door.speaker).seconds > heard_s + 1.5, "the visitor hears a while")
@@ -67,7 +69,3 @@ def test_visitor_hears_ringback_while_it_rings_and_the_flats_own_sound_where_it_
     heard = read_wav(door.speaker)
     assert level_db(heard.part(0.1, 1.3), 425) > -35  # Spain: 425 Hz, 1.5 s on, 3 s off
     assert level_db(heard.part(heard.seconds - 1), 1000) > -20
-
-
-def _early(peers: Peers) -> Baresip:
-    return peers.baresip("101", answer_mode="early", tone_hz=1000)

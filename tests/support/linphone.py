@@ -151,6 +151,10 @@ class Linphone:
     def press_key(self, digit: str) -> None:
         self._command(digit)
 
+    def recorded_s(self) -> float:
+        """Seconds of sound heard so far; the file gets its header when the call is over."""
+        return (self.recording.stat().st_size - 44) / 16000 if self.recording.exists() else 0.0
+
     def debug_has(self, pattern: str) -> bool:
         """Whether its debug log, with every SIP message and change of state in it, matches."""
         assert self.program.alive, f"linphonec ended:\n{self.program.log_text()[-3000:]}"

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from tests.support.kamailio import Kamailio
 from tests.support.linphone import Linphone
 from tests.support.ports import free_port
 from tests.support.processes import Program
+from tests.support.rtp_phone import RtpPhone
 from tests.support.sipp import Sipp
 from tests.support.station import Portero
 
@@ -43,6 +44,7 @@ class Peers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._running: list[Startable] = []
+        self._closing: list[Callable[[], None]] = []
 
     def start(self, peer: P) -> P:
         """Have `peer` ended with the test, and start it."""
@@ -80,6 +82,12 @@ class Peers:
         _need("sipp")
         return self.start(Sipp(self._own("sipp"), scenario, free_port(8), **options))
 
+    def early_phone(self, hz: float = 1000) -> tuple[Sipp, RtpPhone]:
+        """A phone that sends 183 with sound of its own; have the sound start with `start_early_sound`."""
+        phone = RtpPhone(hz)
+        self._closing.append(phone.stop)
+        return self.sipp("early", keys={"sound_port": str(phone.port)}), phone
+
     def portero(self, *, transport: str = "udp", **options: Any) -> Portero:
         """A running station; with a server, one that asks it to be registered (see `wait_registered`)."""
         return self.start(Portero(self._own("station"), free_port(), transport=transport, **options))
@@ -96,6 +104,8 @@ class Peers:
 
     def stop(self) -> None:
         """End all, last first; every one is tried."""
+        for close in self._closing:
+            close()
         problems = []
         for peer in reversed(self._running):
             try:

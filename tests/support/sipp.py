@@ -3,6 +3,7 @@
 The exit code is the verdict (0: every step of the scenario was seen); messages and errors are in its files.
 """
 
+import re
 from pathlib import Path
 
 from tests.support.processes import Program
@@ -77,6 +78,16 @@ class Sipp:
         wait_until(lambda: not self.program.alive, f"sipp scenario {self.scenario} ends", timeout_s)
         code = self.program.exit_code
         assert code == 0, f"sipp scenario {self.scenario} failed ({code}):\n{self.error_text()}"
+
+    def offered_audio(self) -> tuple[str, int]:
+        """Where the caller of the INVITE that came in wants its sound: address and port of its description."""
+
+        def described() -> "re.Match[str] | None":
+            return re.search(r"^c=IN IP\d (\S+)\s.*?^m=audio (\d+) ", self.message_text(), re.DOTALL | re.MULTILINE)
+
+        found = wait_until(described, "an INVITE with a description")
+        assert found is not None
+        return found.group(1), int(found.group(2))
 
     @property
     def passed(self) -> bool:
