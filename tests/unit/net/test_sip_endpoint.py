@@ -7,6 +7,7 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -18,6 +19,7 @@ from firmware.sip.events import CallAnswered, CallEnded, CallTrying, InviteSent,
 from firmware.sip.message import Request, parse_message, response_to
 from firmware.sip.stream import StreamFramer
 from firmware.sip.uri import Uri
+from tests.support.damaged_sip import damaged
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
 BIG_SDP = SDP + b"a=x-padding:" + b"x" * 1400 + b"\r\n"
@@ -155,6 +157,15 @@ _branches = itertools.count(1)
 
 def options(transport: str, port: int) -> bytes:
     return OPTIONS.format(transport=transport, port=port, branch=next(_branches)).encode()
+
+
+def answered(peer: UdpPeer, request: bytes) -> bool:
+    """Whether the answer to `request` is among what waits at `peer`."""
+    call_id = parse_message(request).call_id
+    while (message := peer.waiting()) is not None:
+        if message.headers.get("Call-ID") == call_id:  # the damaged ones may have none
+            return True
+    return False
 
 
 def closed_by_peer(connection: socket.socket) -> bool:
@@ -449,6 +460,25 @@ def test_our_own_connections_are_pinged_and_a_peer_that_stops_answering_is_given
                 assert "keep-alive" in ended.reason
 
     asyncio.run(run())
+
+
+def test_thousands_of_damaged_messages_change_nothing(caplog):
+    async def run() -> None:
+        chance = random.Random(5)
+        with UdpPeer() as peer:
+            async with Phone() as phone:
+                for _ in range(200):
+                    for _ in range(10):  # few enough for the receive buffer
+                        with contextlib.suppress(OSError):  # too long for a datagram
+                            peer.send(damaged(chance), phone.port)
+                    with socket.create_connection(("127.0.0.1", phone.port)) as connection:
+                        connection.sendall(damaged(chance) + damaged(chance))
+                        ping = options("UDP", peer.port)
+                        peer.send(ping, phone.port)
+                        await until(partial(answered, peer, ping), "the answer to OPTIONS")
+
+    asyncio.run(run())
+    assert [record.message for record in caplog.records if record.exc_info] == []
 
 
 # --- names -------------------------------------------------------------------------------------------------
