@@ -392,6 +392,13 @@ def test_a_call_from_the_registrar_belongs_to_the_account_and_one_from_elsewhere
     assert [event.account for event in bench.events() if isinstance(event, IncomingCall)] == ["pbx", ""]
 
 
+def test_a_call_over_a_connection_that_the_registrar_made_to_us_belongs_to_the_account() -> None:
+    bench, _ = registered()
+    server = Flow("tcp", ("10.0.0.1", 5060), ("10.0.0.2", 43210), ("10.0.0.1", 5060), 9)
+    bench.receive(invite(), server)
+    assert [event.account for event in bench.events() if isinstance(event, IncomingCall)] == ["pbx"]
+
+
 def test_the_called_user_decides_between_two_accounts_at_one_server() -> None:
     accounts = tuple(
         Account(name, Uri.parse(f"sip:{name}@pbx.example"), registrar=Uri.parse("sip:10.0.0.2"))
