@@ -19,6 +19,7 @@ registrar sees another host, and once per refresh: a NAT that changes ports at e
 of it. A changed port alone is used from the next refresh on.
 """
 
+from ipaddress import ip_address
 from typing import Literal
 
 from firmware.sip.answers import ALLOW
@@ -246,10 +247,16 @@ class Registration:
     def _seen_at(self, response: Response, flow: Flow) -> tuple[str, int] | None:
         """Our address as the registrar saw it; None where it says nothing, or nothing of use."""
         via = response.top_via
-        host, port = via.received or flow.advertised[0], via.rport or flow.advertised[1]
+        host, port = flow.advertised
+        if via.received is not None:
+            try:
+                if ip_address(via.received) != ip_address(host):  # one IPv6 address has many spellings
+                    host = via.received
+            except ValueError:
+                return None
         if flow.reliable and host == flow.advertised[0]:
             return None  # the port is the connection's own; who calls us connects to the listening one
-        return (host, port) if via.received or via.rport else None
+        return (host, via.rport or port) if via.received or via.rport else None
 
     def _rewrite(self, seen: tuple[str, int]) -> None:
         self._seen = None

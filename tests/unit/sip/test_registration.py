@@ -198,6 +198,21 @@ def test_a_new_local_address_replaces_the_old_binding_and_what_was_learned_of_it
     ]
 
 
+@pytest.mark.parametrize("received", ["2001:DB8:0:0::1", "[2001:db8::1]", "not-an-address"])
+def test_another_spelling_of_our_own_address_is_no_news(received: str) -> None:
+    bench = Bench(CONFIGURATION)
+    bench.core.start(0.0)
+    (action,) = bench.core.take_actions()
+    flow = Flow("udp", ("2001:db8::1", 5060), ("2001:db8::2", 5060), ("2001:db8::1", 5060), 1)
+    bench.core.flow_opened(action.token, flow, 0.0)
+    request = bench.request("REGISTER")
+    assert str(request.contacts[0].uri) == "sip:door@[2001:db8::1]:5060"
+    request.replace_top_via(request.top_via.with_parameter("received", received))
+    bench.receive(granted(request, f"{request.contacts[0]};expires=600"), flow)
+    assert bench.sent() == []
+    assert states(bench) == ["registering", "registered"]
+
+
 def test_the_port_of_a_tcp_connection_is_not_mistaken_for_our_address() -> None:
     account = Account("pbx", Uri.parse("sip:door@pbx.example"), registrar=Uri.parse("sip:10.0.0.2;transport=tcp"))
     bench = Bench(Configuration(accounts=(account,)))
