@@ -1,4 +1,6 @@
-"""Draws docs/timeline.svg from a real call: `portero demo --once --json | python docs/draw_timeline.py > docs/timeline.svg`.
+"""Draws docs/timeline.svg from a real call:
+
+    portero demo --once --json | python docs/draw_timeline.py > docs/timeline.svg
 
 A ladder: the visitor and the door on the left, the lock process between, the monitor on the right; time runs down,
 compressed where nothing happens. Standard library only.

@@ -35,7 +35,7 @@ class NotRunning(Exception):
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(argv, argparse.Namespace(json=False, run_dir=None, config=None))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without our letters is no reason to fail
     try:
@@ -55,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    # Taken before the verb and after it; what stands after it does not undo what stood before.
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--json", action="store_true", help="print JSON, for programs")
     common.add_argument("--run-dir", metavar="DIR", help=f"folder of the station's socket (else {RUN_DIR})")
     common.add_argument("--config", metavar="FILE", help="the station's configuration file, to find its folders")
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="doorctl",
         description="Asks and commands the door station of this machine.",
         epilog="Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 the station is not running.",
+        parents=[common],
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -144,9 +146,18 @@ def _run(arguments: argparse.Namespace) -> int:
 # --- the station ---------------------------------------------------------------------------------------------
 
 
+def demo_folder() -> Path:
+    """Where `portero demo` keeps its station, so that on a machine without another one doorctl finds it."""
+    return Path(os.environ.get("TMPDIR", "/tmp")) / f"portero-demo-{os.getuid()}"  # noqa: S108 — owner is checked
+
+
 def _folders(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    """(run_dir, state_dir): from --config, the environment, or where the packages put them."""
+    """(run_dir, state_dir): from --config, the environment, or where the packages put them; else a demo's."""
     run_dir, state_dir = os.environ.get("PORTERO_RUN_DIR", RUN_DIR), os.environ.get("PORTERO_STATE_DIR", STATE_DIR)
+    if not arguments.config and "PORTERO_RUN_DIR" not in os.environ and not os.path.isdir(RUN_DIR):
+        demo = demo_folder()
+        if demo.is_dir() and demo.stat().st_uid == os.getuid():  # nobody else may lend us a station
+            run_dir, state_dir = os.fspath(demo / "run"), os.fspath(demo / "state")
     if arguments.config:
         import tomllib
 

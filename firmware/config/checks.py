@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from firmware.config.problems import Path, nearest
 from firmware.config.sections import Button, Config
+from firmware.media.tones import COUNTRIES
 
 MAX_CODE_DIGITS = 32
 
@@ -24,6 +25,7 @@ class Findings(Protocol):
 
 def check(config: Config, given: Callable[[Path], bool], findings: Findings) -> None:
     """Report everything about `config`; `given` says whether a path stands in the file."""
+    _station(config, findings)
     _sip(config, findings)
     _accounts(config, findings)
     _buttons(config, given, findings)
@@ -31,6 +33,13 @@ def check(config: Config, given: Callable[[Path], bool], findings: Findings) -> 
     _codes(config, findings)
     _calls(config, findings)
     _media(config, findings)
+
+
+def _station(config: Config, findings: Findings) -> None:
+    place, country = ("station", "country"), config.station.country
+    if country not in COUNTRIES and not findings.wrong(place):
+        known = ", ".join(sorted(COUNTRIES))
+        findings.fault(place, f'"{country}" is no country whose tones are known', f"write one of {known}")
 
 
 def _unique(path: str, key: str, values: Iterable[str], findings: Findings, *, why: str, nested: Path = ()) -> None:

@@ -13,10 +13,10 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from firmware.api.doorctl import demo_folder
 from firmware.demo.monitor import IndoorMonitor
 
 CODE = "2580"
@@ -45,9 +45,11 @@ STEPS = {  # what a whole call shows, by kind of event, and the words for it
 
 def run(*, once: bool, as_json: bool, folder: str | None) -> int:
     """Exit status 0 where every step was seen (or, without `once`, when the visitor of the demo left)."""
-    kept = Path(folder) if folder else Path(tempfile.gettempdir()) / f"portero-demo-{os.getuid()}"
+    kept = Path(folder) if folder else demo_folder()
     try:
-        kept.mkdir(parents=True, exist_ok=True)
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if kept.stat().st_uid != os.getuid():
+            raise PermissionError(f"{kept} is somebody else's; name another folder with --folder")
         return asyncio.run(_Show(kept.resolve(), once=once, as_json=as_json).run())
     except OSError as error:
         print(f"portero demo: {error}", file=sys.stderr)
@@ -128,7 +130,9 @@ class _Show:
 
     async def _go_on(self) -> None:
         """A live station until Ctrl-C: every further ring is answered and opened in the same way."""
-        doorctl = f"{Path(sys.argv[0]).with_name('doorctl')} --run-dir {self._folder}/run"
+        doorctl = str(Path(sys.argv[0]).with_name("doorctl"))
+        if self._folder != demo_folder():
+            doorctl += f" --run-dir {self._folder}/run"
         print(f"\nThe station goes on. From another terminal:\n  {doorctl} press flat\n  {doorctl} why")
         print("Ctrl-C ends it.", flush=True)
         while not self._stopping.is_set():

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from firmware.media.codec import BUS_HZ, CODECS, FRAME_BYTES, FRAME_SAMPLES, SILENCE, AudioCodec
-from firmware.media.events import MediaEvent, MediaLost
+from firmware.media.events import MediaEvent, MediaLost, SoundHeard
 from firmware.media.latch import Address
 from firmware.media.stream import RtpStream, Statistics
 from firmware.media.tones import TonePlayer
@@ -57,6 +57,7 @@ class AudioStream(RtpStream):
         self._jitter: JitterBuffer | None = None
         self._concealer = Concealer(BUS_HZ)
         self._quiet = False
+        self._sounded = False
         self._tone: TonePlayer | None = None
         self._digits = Receiver()
         self._digits_received = 0
@@ -189,6 +190,8 @@ class AudioStream(RtpStream):
             pieces = jitter.pop(now, quiet=self._quiet)
             if not self.listen:
                 self._quiet = True
+                if not self._sounded:
+                    self._listen_for_sound(pieces, now)
                 return None
             if self._receives and now - self._heard_s > LOST_AFTER_S and not self._lost_reported:
                 self._lost_reported = True
@@ -201,7 +204,22 @@ class AudioStream(RtpStream):
             else:
                 frame = b"".join(self._sound(piece) or bytes(2 * piece.samples) for piece in pieces)
             self._quiet = audioop.max(frame, 2) < _QUIET_PEAK
+            if not self._quiet and not self._sounded:
+                self._sounds(now)
             return frame
+
+    def _listen_for_sound(self, pieces: list[Piece], now: float) -> None:
+        codec = self._codec
+        for piece in pieces:
+            if isinstance(piece, Play) and codec is not None:
+                sound = codec.decode(piece.payload[piece.start : piece.start + piece.samples])
+                if audioop.max(sound, 2) >= _QUIET_PEAK:
+                    self._sounds(now)
+                    return
+
+    def _sounds(self, now: float) -> None:
+        self._sounded = True
+        self._post(SoundHeard(now))
 
     def _sound(self, piece: Piece) -> bytes | None:
         if isinstance(piece, Play):

@@ -19,6 +19,14 @@ class RtpStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundHeard:
+    """The first frame of the leg that is not silence, whether or not the door plays it: a peer may promise early
+    sound and send nothing but silence, and then the visitor's ringback has to go on."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Digit:
     digit: str = field(repr=False)
     source: Literal["rtp", "info"]
@@ -33,7 +41,7 @@ class MediaLost:
     silent_s: float
 
 
-MediaEvent = RtpStarted | Digit | MediaLost
+MediaEvent = RtpStarted | SoundHeard | Digit | MediaLost
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,9 +307,9 @@ class Station:
                 self._stream.publish(
                     events.RtpStarted(press=leg.press, leg=leg.name, media=event.media, direction=event.direction)
                 )
-                if event.media == "audio" and event.direction == "received":
-                    visit.leg_sounds(leg.name)
-                    self._carry_out(visit)
+            case media_events.SoundHeard():
+                visit.leg_sounds(leg.name)
+                self._carry_out(visit)
             case media_events.Digit():
                 self._stream.publish(events.DigitReceived(press=leg.press, leg=leg.name, source=event.source))
                 self._decided(leg, leg.reader.digit(event.digit, self._now()))

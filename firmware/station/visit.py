@@ -202,8 +202,8 @@ class Visit:
         self._tell(events.LegRinging(press=self.press, leg=leg, status=status, early_media=early_media))
 
     def leg_sounds(self, leg: str) -> None:
-        """First RTP sound of a leg arrived. Only now may it replace the ringback: a peer that promises early sound
-        and sends none must not leave the visitor in silence."""
+        """The first sound of a leg that is not silence. Only now may it replace the ringback: a peer that promises
+        early sound and sends silence must not leave the visitor in it."""
         state = self._legs.get(leg)
         early_plays = self._sound is not None and self._sound.startswith("early:")
         if self.phase == "ringing" and state is not None and state.early_sound and not early_plays:

@@ -158,6 +158,15 @@ def test_the_folders_are_found_through_the_configuration(tmp_path: Path) -> None
     assert "check-config" in said.error
 
 
+def test_options_stand_before_the_verb_or_after_it(tmp_path: Path) -> None:
+    stored_visit(tmp_path)
+    config = tmp_path / "portero.toml"
+    config.write_text(f'[station]\nrun_dir = "{tmp_path}"\nstate_dir = "{tmp_path}"\n')
+    before, after = ask("--json", "--config", str(config), "why"), ask("why", "--config", str(config), "--json")
+    assert before.out == after.out
+    assert before.out.startswith("{")
+
+
 def test_events_and_why_of_a_running_station(house: Any) -> None:
     async def scene() -> None:
         async with house() as h:

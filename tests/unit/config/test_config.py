@@ -16,6 +16,7 @@ import pytest
 
 from firmware import config
 from firmware.config import ConfigError, Problem, Secret
+from firmware.media.tones import COUNTRIES
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "docs" / "portero.example.toml"
@@ -138,6 +139,11 @@ WRONG = [
         "2: station.name: holds a line break or another control character; write it on one line, without",
     ),
     ('[station]\ncountry = "ES"\n' + MINIMAL, '2: station.country: "ES" is written in capitals; write "es"'),
+    (
+        '[station]\ncountry = "xx"\n' + MINIMAL,
+        '2: station.country: "xx" is no country whose tones are known; write one of '
+        + ", ".join(sorted(COUNTRIES)),
+    ),
     (
         '[station]\ncountry = "Spain"\n' + MINIMAL,
         '2: station.country: "Spain" is no country code of two letters; write "es", "de", "fr", "gb" ...',

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firmware.media.audio import LOST_AFTER_S, AudioStream
 from firmware.media.codec import CODECS, SILENCE
-from firmware.media.events import MediaEvent, MediaLost, RtpStarted
+from firmware.media.events import MediaEvent, MediaLost, RtpStarted, SoundHeard
 from firmware.media.latch import FOREIGN_PACKETS
 from firmware.media.tones import TonePlayer, tone
 from firmware.net.rtp_port import RtpPort
@@ -112,6 +112,22 @@ def test_a_tone_arrives_at_its_level_and_without_gaps(bench: Bench, phone: Peer)
     sound = heard(played[10:])
     assert level_db(sound, 1000) == pytest.approx(-12.04, abs=0.5)
     assert longest_gap_ms(sound) == 0
+
+
+@pytest.mark.parametrize("listen", [True, False])
+def test_the_first_sound_that_is_not_silence_is_told_once_whether_or_not_it_is_played(
+    bench: Bench, phone: Peer, listen: bool
+) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.set_audio(talk=False, listen=listen)
+    for _ in range(20):
+        phone.send(bench.port, ULAW.silence)
+        bench.tick()
+    assert not [event for event in bench.events if isinstance(event, SoundHeard)]
+    for frame in tone_frames(425, 20):
+        phone.send(bench.port, ULAW.encode(frame))
+        bench.tick()
+    assert len([event for event in bench.events if isinstance(event, SoundHeard)]) == 1
 
 
 def test_packets_of_thirty_milliseconds_play_as_well(bench: Bench, phone: Peer) -> None:

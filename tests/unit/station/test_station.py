@@ -205,6 +205,8 @@ def test_early_media_is_connected_and_the_microphone_stays_shut_until_the_answer
     assert leg.connected[0].video is not None
     assert leg.audio == (False, False)
     leg.on_event(media_events.RtpStarted("audio", "received", house.now))
+    assert house.engine.sounds[-1] == "ringback", "silence that arrives does not end it"
+    leg.on_event(media_events.SoundHeard(house.now))
     assert leg.audio == (False, True), "the visitor hears the early sound"
     assert house.engine.sounds[-1] is None
     house.sip(sip_events.CallAnswered(1, "tag", b""))
