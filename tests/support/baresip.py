@@ -152,7 +152,7 @@ class Baresip:
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
             self._socket = None
-        self.program.stop()
+        self.program.stop(2)  # it waits for the answer to a BYE that nobody may be there to give
 
     def _read(self, connection: socket.socket) -> None:
         buffer = b""
