@@ -11,13 +11,14 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize(
-    ("host", "parameters"),
-    [("127.0.0.1", ""), ("::1", ""), ("127.0.0.1", ";transport=tcp"), ("::1", ";transport=tcp")],
+    ("host", "transport"),
+    [("127.0.0.1", "udp"), ("::1", "udp"), ("127.0.0.1", "tcp"), ("::1", "tcp")],
     ids=["ipv4-udp", "ipv6-udp", "ipv4-tcp", "ipv6-tcp"],
 )
-def test_a_whole_call_straight_to_the_monitors_address(peers: Peers, host: str, parameters: str) -> None:
-    monitor = peers.baresip("101", host=host, answer_mode="early")
-    door = peers.portero(stages=[([monitor.uri + parameters], 30)], host=host)
+def test_a_whole_call_straight_to_the_monitors_address(peers: Peers, host: str, transport: str) -> None:
+    monitor = peers.baresip("101", host=host, transport=transport, answer_mode="early")
+    target = monitor.uri if transport == "udp" else f"{monitor.uri};transport={transport}"
+    door = peers.portero(stages=[([target], 30)], host=host)
 
     press = door.press()
     door.wait_event("leg-ringing", press=press, status=183)
