@@ -81,3 +81,27 @@ def test_station_without_its_lock_process_rings_and_talks_all_the_same(peers: Pe
 
     door.wait_event("leg-answered", press=press)
     assert door.relay.edges == 0
+
+
+def test_station_that_is_told_to_stop_hangs_up_first_and_leaves_the_relay_released(peers: Peers) -> None:
+    door, monitor, _ = _open(peers)
+
+    door.program.stop(8)
+
+    wait_until(lambda: monitor.count("CALL_CLOSED"), "the monitor is told")
+    assert door.program.exit_code == 0
+    assert "did not end" not in door.program.log_text()
+    wait_until(lambda: not door.relay.on, "the relay is released")
+    assert door.relay.pulses[0].ms < PULSE_MS + 100
+
+
+def test_station_that_is_told_to_stop_while_it_rings_stops_the_ringing(peers: Peers) -> None:
+    monitor = peers.baresip("101", video=False)
+    door = peers.portero(stages=[([monitor.uri], 60)])
+    door.press()
+    wait_until(lambda: monitor.count("CALL_INCOMING"), "the monitor rings")
+
+    door.program.stop(8)
+
+    wait_until(lambda: monitor.count("CALL_CLOSED"), "the monitor stops ringing")
+    assert door.program.exit_code == 0

@@ -1,0 +1,66 @@
+"""Presses one after another and on top of each other, with real monitors: the bell's everyday."""
+
+import os
+
+import pytest
+
+from tests.support.peers import Peers
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def test_second_press_while_it_rings_rings_nobody_twice(peers: Peers) -> None:
+    monitor = peers.baresip("101", video=False)
+    door = peers.portero(stages=[([monitor.uri], 60)])
+
+    press = door.press()
+    wait_until(lambda: monitor.count("CALL_INCOMING"), "the monitor rings")
+    door.press()
+
+    door.wait_event("button-pressed", action="ignore")
+    assert monitor.count("CALL_INCOMING") == 1
+    monitor.accept()
+    door.wait_event("leg-answered", press=press)
+
+
+def test_ten_visits_one_after_another_leave_nothing_behind(peers: Peers) -> None:
+    monitor = peers.baresip("101", video=False)
+    door = peers.portero(stages=[([monitor.uri], 60)])
+    door.wait_event("station-started")  # the connection that tells it counts among the sockets
+    sockets = _sockets(door.program.pid)
+
+    for count in range(1, 11):
+        press = door.press()
+        wait_until(lambda count=count: monitor.count("CALL_INCOMING") == count, f"ring {count}")
+        monitor.accept()
+        door.wait_event("rtp-started", press=press, media="audio", direction="received")
+        monitor.hang_up()
+        door.wait_event("press-ended", press=press)
+        door.wait_event("leg-ended", press=press)
+
+    assert not door.status()["calls"]
+    wait_until(lambda: _sockets(door.program.pid) <= sockets, f"all but {sockets} sockets are closed")
+
+
+def test_monitor_that_hangs_up_ends_the_visit_and_the_next_press_rings_again(peers: Peers) -> None:
+    monitor = peers.baresip("101", video=False)
+    door = peers.portero(stages=[([monitor.uri], 60)])
+
+    press = door.press()
+    wait_until(lambda: monitor.count("CALL_INCOMING"), "the monitor rings")
+    monitor.hang_up()  # refuses
+
+    ended = door.wait_event("press-ended", press=press)
+    assert ended["outcome"] == "failed"
+    again = door.press()  # while the visitor still hears the busy tone
+    wait_until(lambda: monitor.count("CALL_INCOMING") == 2, "it rings again")
+    monitor.accept()
+    door.wait_event("leg-answered", press=again)
+
+
+def _sockets(pid: int) -> int:
+    """Open descriptors of a process that are sockets."""
+    return sum(
+        os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:") for name in os.listdir(f"/proc/{pid}/fd")
+    )
