@@ -66,6 +66,7 @@ class World:
             self.now = max(self.now, deadline)
             self.lock.handle_timer(self.now)
             self.perform()
+            assert self.lock.next_deadline() != deadline, "the timer went off and nothing came of it"
         self.now = end
 
     def lose(self, client: int) -> None:
