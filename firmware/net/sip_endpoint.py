@@ -1,20 +1,23 @@
 """The asyncio shell round `firmware.sip.core.Core`: its sockets, its one timer, its names.
 
 What the core wants sent by UDP leaves the socket before the call that caused it returns; what it has to tell is
-told from the event loop, never from within a command. Names are resolved by the system (A and AAAA; no SRV yet),
-remembered a minute, and longer while the resolver is dead. Nothing that arrives can end the loop.
+told from the event loop, never from within a command. Names are found by resolver.py. Nothing that arrives can
+end the loop.
 """
 
 import asyncio
 import itertools
 import logging
 import os
+import random
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Literal
 
+from firmware.net.dns_client import DnsClient, NoAnswer
+from firmware.net.resolver import Resolver
 from firmware.net.sip_tcp import Connection
 from firmware.net.sip_udp import UdpSocket
 from firmware.net.source_address import family_of, source_towards
@@ -23,7 +26,7 @@ from firmware.sip.core import Core
 from firmware.sip.errors import RemoteProtocolError
 from firmware.sip.events import Event
 from firmware.sip.message import Request, Response
-from firmware.sip.types import DEFAULT_PORT, Flow, Target
+from firmware.sip.types import Flow, Target, Transport
 from firmware.sip.uri import Uri
 
 log = logging.getLogger(__name__)
@@ -31,8 +34,7 @@ log = logging.getLogger(__name__)
 MAX_INBOUND = 64  # connections; a station's monitors and servers are a dozen
 MAX_INBOUND_PER_HOST = 16
 CONNECT_S = 4.0  # a SYN that is swallowed must not hold up the next target
-RESOLVE_S = 5.0
-NAME_FRESH_S = 60.0
+TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp")  # that we speak, the preferred first
 MAX_NAMES = 256
 _DATAGRAMS_PER_WAKEUP = 64
 _ROUTES_FRESH_S = 30.0  # a DHCP lease or a cable may change our address
@@ -47,6 +49,7 @@ class SipEndpoint:
     """Listens by UDP and TCP on each (host, port) of `listen`; port 0 is the kernel's choice, the same for both.
 
     `on_event` is called on the loop's thread with each event of the core, in order; `trace` with each message.
+    `name_servers` are (address, port); without any, the system's.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class SipEndpoint:
         listen: Sequence[tuple[str, int]],
         on_event: Callable[[Event], None],
         trace: Trace | None = None,
+        name_servers: Sequence[tuple[str, int]] = (),
     ) -> None:
         self._core = core
         self._listen = tuple(listen)
@@ -68,7 +72,14 @@ class SipEndpoint:
         self._connections: dict[int, Connection] = {}
         self._connecting: dict[tuple[str, int], list[int]] = {}  # target -> tokens that wait for it
         self._tasks: set[asyncio.Task[None]] = set()
-        self._names: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
+        self._dns = DnsClient((lambda: name_servers) if name_servers else None)
+        self._resolver = Resolver(
+            self._dns,
+            transports=TRANSPORTS,
+            families=lambda: {udp.family for udp in self._udp.values()},
+            random=random.random,
+        )
+        self._names: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # what names last led to
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._routes_from_s = 0.0
@@ -136,6 +147,7 @@ class SipEndpoint:
 
     def _close(self) -> None:
         self._closed = True
+        self._dns.close()
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -202,7 +214,7 @@ class SipEndpoint:
                 host = ""
         host = host.strip("[]")
         known = self._names.get(host.lower())
-        hosts = known[1] if known is not None else (host,)
+        hosts = known if known is not None else (host,)
         for each in hosts:
             udp = self._udp_towards(each)
             if udp is not None:
@@ -355,45 +367,29 @@ class SipEndpoint:
     # --- names ----------------------------------------------------------------------------------------------
 
     def _resolve(self, token: int, uri: Uri) -> None:
-        host = (uri.parameter("maddr") or uri.host).lower()
-        if family_of(host) is not None:
-            self._core.resolved(token, self._targets(uri, (host,)), "", self._loop.time())
-            return
-        known = self._names.get(host)
-        if known is not None and self._loop.time() - known[0] < NAME_FRESH_S:
-            self._core.resolved(token, self._targets(uri, known[1]), "", self._loop.time())
-            return
-        self._run(self._look_up(token, uri, host))
+        if known := self._resolver.known(uri, self._loop.time()):
+            self._core.resolved(token, known, "", self._loop.time())
+        else:
+            self._run(self._look_up(token, uri))
 
-    async def _look_up(self, token: int, uri: Uri, host: str) -> None:
+    async def _look_up(self, token: int, uri: Uri) -> None:
         error = ""
-        hosts: tuple[str, ...] = ()
+        targets: tuple[Target, ...] = ()
         try:
-            async with asyncio.timeout(RESOLVE_S):
-                found = await self._loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-            hosts = tuple(dict.fromkeys(literal for *_, (literal, *_) in found if isinstance(literal, str)))
-        except TimeoutError:
-            error = "the resolver does not answer"
-        except (OSError, UnicodeError) as failed:
-            error = failed.strerror or str(failed) if isinstance(failed, OSError) else "not a host name"
-        if hosts:
-            self._names[host] = (self._loop.time(), hosts)
-            self._names.move_to_end(host)
+            targets = await self._resolver.targets(uri, self._loop.time())
+        except NoAnswer as failed:
+            error = str(failed)
+        except Exception:  # a bug here must not leave a call without an end
+            log.exception("looking up %s failed", uri.host)
+            error = "the look-up failed"
+        if targets:
+            self._names[uri.host.lower()] = tuple(target.host for target in targets)
+            self._names.move_to_end(uri.host.lower())
             while len(self._names) > MAX_NAMES:
                 self._names.popitem(last=False)
-        elif (known := self._names.get(host)) is not None:
-            log.warning("%s: %s; the address known before is used", host, error)
-            hosts = known[1]
-        self._core.resolved(token, self._targets(uri, hosts), error, self._loop.time())
+        self._core.resolved(token, targets, error, self._loop.time())
         self._act()
         self._tell()
-
-    def _targets(self, uri: Uri, hosts: tuple[str, ...]) -> tuple[Target, ...]:
-        transport: Literal["udp", "tcp"] = "tcp" if uri.transport == "tcp" else "udp"
-        families = {udp.family for udp in self._udp.values()}
-        return tuple(
-            Target(transport, host, uri.port or DEFAULT_PORT) for host in hosts if family_of(host) in families
-        )
 
     # --- what arrives ---------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ Plain values that the core and the socket shell exchange. Hosts are IP literals 
 in URIs only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Transport = Literal["udp", "tcp"]
@@ -14,11 +14,15 @@ DEFAULT_PORT = 5060
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One address to try: what a next hop's URI resolves to."""
+    """One address to try: what a next hop's URI resolves to.
+
+    `name` is the domain that the URI named: what a TLS certificate has to be for. Two targets at one address are
+    the same place whatever they are called."""
 
     transport: Transport
     host: str
     port: int
+    name: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -11,7 +11,8 @@ from functools import partial
 
 import pytest
 
-from firmware.net import sip_endpoint, sip_tcp
+from firmware.net import dns_client, sip_endpoint, sip_tcp
+from firmware.net import resolver as net_resolver
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sip.configuration import Account, Configuration
 from firmware.sip.core import Core
@@ -497,14 +498,15 @@ def resolver(answers: dict[str, list[str]]):
 
 
 def test_name_is_resolved_and_remembered_when_the_resolver_dies(monkeypatch):
-    monkeypatch.setattr(sip_endpoint, "NAME_FRESH_S", 0.0)
+    for module, name in ((net_resolver, "KNOWN_S"), (dns_client, "_SYSTEM_S"), (dns_client, "_SHORTEST_S")):
+        monkeypatch.setattr(module, name, 0.0)
 
     async def run() -> None:
-        names = {"monitor.lan": ["127.0.0.1"]}
+        names = {"monitor.local": ["127.0.0.1"]}
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver(names))
         with UdpPeer() as peer:
             async with Phone() as phone:
-                uri = Uri.parse(f"sip:101@monitor.lan:{peer.port}")
+                uri = Uri.parse(f"sip:101@monitor.local:{peer.port}")
                 phone.endpoint.invite(uri, SDP)
                 first = await peer.receive()
                 assert str(first.uri) == str(uri)
@@ -520,10 +522,10 @@ def test_name_is_resolved_and_remembered_when_the_resolver_dies(monkeypatch):
 
 def test_fresh_name_costs_no_round_through_the_loop(monkeypatch):
     async def run() -> None:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver({"monitor.lan": ["127.0.0.1"]}))
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver({"monitor.local": ["127.0.0.1"]}))
         with UdpPeer() as peer:
             async with Phone() as phone:
-                uri = Uri.parse(f"sip:101@monitor.lan:{peer.port}")
+                uri = Uri.parse(f"sip:101@monitor.local:{peer.port}")
                 phone.endpoint.invite(uri, SDP)
                 await peer.receive()
                 phone.endpoint.invite(uri, SDP)
@@ -534,11 +536,11 @@ def test_fresh_name_costs_no_round_through_the_loop(monkeypatch):
 
 def test_next_address_of_a_name_is_tried_when_the_first_is_dead(monkeypatch):
     async def run() -> None:
-        names = {"pbx.lan": ["127.0.0.2", "127.0.0.1"]}
+        names = {"pbx.local": ["127.0.0.2", "127.0.0.1"]}
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver(names))
         with UdpPeer() as peer:
             async with Phone() as phone:
-                phone.endpoint.invite(Uri.parse(f"sip:101@pbx.lan:{peer.port}"), SDP)
+                phone.endpoint.invite(Uri.parse(f"sip:101@pbx.local:{peer.port}"), SDP)
                 assert (await peer.receive()).method == "INVITE"
 
     asyncio.run(run())
@@ -548,27 +550,27 @@ def test_unknown_name_ends_the_call_with_its_reason(monkeypatch):
     async def run() -> None:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver({}))
         async with Phone() as phone:
-            phone.endpoint.invite(Uri.parse("sip:101@nowhere.lan"), SDP)
+            phone.endpoint.invite(Uri.parse("sip:101@nowhere.local"), SDP)
             ended = await phone.event(CallEnded)
             assert ended.by == "network"
-            assert "nowhere.lan" in ended.reason
+            assert "nowhere.local" in ended.reason
 
     asyncio.run(run())
 
 
 def test_local_address_towards_a_peer_needs_no_waiting(monkeypatch):
     async def run() -> None:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver({"monitor.lan": ["127.0.0.1"]}))
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver({"monitor.local": ["127.0.0.1"]}))
         with UdpPeer() as peer:
             async with Phone(("0.0.0.0", 0)) as phone:
                 towards = phone.endpoint.local_host_towards
                 assert towards("127.0.0.1") == "127.0.0.1"
                 assert towards("sip:101@127.0.0.1:5070;transport=tcp") == "127.0.0.1"
-                unknown = towards("sip:101@monitor.lan")
+                unknown = towards("sip:101@monitor.local")
                 assert socket.inet_aton(unknown) != socket.inet_aton("0.0.0.0")
-                phone.endpoint.invite(Uri.parse(f"sip:101@monitor.lan:{peer.port}"), SDP)
+                phone.endpoint.invite(Uri.parse(f"sip:101@monitor.local:{peer.port}"), SDP)
                 await peer.receive()
-                assert towards("sip:101@monitor.lan") == "127.0.0.1"
+                assert towards("sip:101@monitor.local") == "127.0.0.1"
             async with Phone(("127.0.0.1", 0)) as phone:
                 assert phone.endpoint.local_host_towards("sip:101@192.0.2.7") == "127.0.0.1"
 
