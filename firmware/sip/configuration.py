@@ -37,6 +37,30 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who registers at the station itself."""
+
+    name: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The users of the house, and what its registrar grants. `domain` empty: whatever name they reach us by."""
+
+    users: tuple[User, ...]
+    domain: str = ""
+    own_names: tuple[str, ...] = ("door", "portero")  # user parts by which the station itself is called
+    max_bindings: int = 5  # of one user
+    min_expires_s: int = 60
+    max_expires_s: int = 3600
+
+    @property
+    def realm(self) -> str:
+        return self.domain or "portero"
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     accounts: tuple[Account, ...] = ()
     user_agent: str = "portero"
@@ -44,3 +68,4 @@ class Configuration:
     backoff: Backoff = field(default_factory=Backoff)
     max_transactions: int = 1000  # of strangers; requests within our own dialogs do not count
     max_calls: int = 32  # incoming calls that may wait for an answer or be up at once
+    house: House | None = None

@@ -8,6 +8,7 @@ caller asked for what cannot be.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from firmware.sip.actions import Action, CloseFlow
 from firmware.sip.answers import METHODS, answer, offer_of, refused_method, unsupported
@@ -25,6 +26,10 @@ from firmware.sip.stack import Stack
 from firmware.sip.types import DEFAULT_PORT, Flow, Target
 from firmware.sip.uri import Uri
 
+if TYPE_CHECKING:
+    from firmware.sip.house import HouseServer
+    from firmware.sip.location import Binding
+
 _BUSY_RETRY_S = "10"
 
 
@@ -40,6 +45,11 @@ class Core:
             if identity.account.register
         ]
         self._tag_key = random(16)
+        self._house: HouseServer | None = None
+        if configuration.house is not None:
+            from firmware.sip import house  # most stations have a PBX and need not carry it
+
+            self._house = house.HouseServer(self._stack, configuration.house, random, self._stateless_tag)
         self._stopping = False
         self.dropped = 0  # messages that nobody wanted: garbage, strays, what was over the bounds
 
@@ -103,6 +113,8 @@ class Core:
         self._stack.transactions.transport_error(flow, error or "connection closed", now)
         for registration in self._registrations:
             registration.flow_closed(flow, now)
+        if self._house is not None:
+            self._house.flow_closed(flow, now)
 
     def send_failed(self, flow: Flow, error: str, now: float) -> None:
         """A datagram could not be sent, or ICMP came back for one."""
@@ -119,19 +131,23 @@ class Core:
         account: str | None = None,
         display_name: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
+        binding: "Binding | None" = None,
     ) -> int:
-        """Call `target` and return the call's number. Without an account: straight to the URI's host.
+        """Call `target` and return the call's number. Without an account: straight to the URI's host, or to the
+        phone that a user of the house registered with `binding`.
 
         LocalProtocolError for an account that is not configured or a URI that is not SIP's.
         """
-        if target.scheme != "sip":
+        if target.scheme not in ("sip", "sips"):
             raise LocalProtocolError(f"{target} cannot be called; write a sip: URI")
         identity = None
         if account is not None:
             identity = self._identities.get(account)
             if identity is None:
                 raise LocalProtocolError(f"no account {account!r}")
-        call = OutgoingCall(self._calls, identity, target, sdp, display_name=display_name, headers=headers)
+        call = OutgoingCall(
+            self._calls, identity, target, sdp, display_name=display_name, headers=headers, binding=binding
+        )
         call.start(now)
         return call.number
 
@@ -169,6 +185,15 @@ class Core:
         found = self._call(call)
         if found is not None:
             found.info(content_type, body, now)
+
+    def bindings(self, user: str, now: float) -> "tuple[Binding, ...]":
+        """Where a user of the house can be reached now; empty: nowhere."""
+        return self._house.location.of(user, now) if self._house is not None else ()
+
+    def restore_bindings(self, bindings: "Sequence[Binding]", now: float) -> None:
+        """What an earlier run knew of the users; before `start`."""
+        if self._house is not None:
+            self._house.restore(bindings, now)
 
     def counts(self) -> dict[str, int]:
         """Sizes of what could grow: for the status page and the tests."""
@@ -242,9 +267,18 @@ class Core:
             else:
                 self.dropped += 1  # whoever knows our tags and floods us gets silence
             return
+        if self._house is not None and self._house.receive(request, flow, now):
+            return
         status, headers = self._policy(request)
+        user = ""
+        if status == 0 and self._house is not None:
+            caller = self._house.caller(request, flow, now)
+            if isinstance(caller, str):
+                user = caller
+            else:
+                status, headers = caller.status, caller.headers
         if status == 0:
-            self._receive_invite(request, flow, now)
+            self._receive_invite(request, flow, now, user)
         elif transactions.strangers < self._stack.configuration.max_transactions:
             server = transactions.open_server(request, flow, now, stranger=True)
             transactions.respond(server, self._answer(request, status, headers), now)
@@ -287,7 +321,7 @@ class Core:
             return 503, (("Retry-After", _BUSY_RETRY_S),)
         return 0, ()
 
-    def _receive_invite(self, request: Request, flow: Flow, now: float) -> None:
+    def _receive_invite(self, request: Request, flow: Flow, now: float, user: str) -> None:
         server = self._stack.transactions.open_server(request, flow, now, stranger=True)
         identity = self._identity_behind(request, flow)
         call = IncomingCall(self._calls, identity, server, now)
@@ -301,6 +335,7 @@ class Core:
                 identity.account.name if identity is not None else "",
                 offer_of(request),
                 tuple(request.headers),
+                user,
             )
         )
 

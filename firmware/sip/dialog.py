@@ -27,6 +27,7 @@ class Dialog:
     local_cseq: int = 0
     remote_cseq: int | None = None  # empty until the peer's first request
     early: bool = field(default=True)
+    via: Uri | None = None  # where a peer without a route set is reached, if not at its Contact: behind NAT
 
     @classmethod
     def as_client(cls, request: Request, response: Response) -> "Dialog":
@@ -102,7 +103,7 @@ class Dialog:
     @property
     def next_hop(self) -> Uri:
         """Where a request of this dialog goes first (8.1.2): the first route, strict or loose, or the target."""
-        return self.route_set[0].uri if self.route_set else self.remote_target
+        return self.route_set[0].uri if self.route_set else self.via or self.remote_target
 
 
 def _contact(message: Message) -> Uri | None:

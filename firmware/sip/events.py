@@ -4,6 +4,7 @@ with `IncomingCall`; `dialog` is the remote tag, since one INVITE may ring sever
 from dataclasses import dataclass
 from typing import Literal
 
+from firmware.sip.location import Binding
 from firmware.sip.types import Flow
 from firmware.sip.uri import NameAddr, Uri
 
@@ -59,7 +60,8 @@ class CallEnded:
 @dataclass(frozen=True, slots=True)
 class IncomingCall:
     """An INVITE from outside. `caller` is what it claims in From and proves nothing; `account` names the account
-    over whose registered server it came, and is empty otherwise. `sdp` is empty where the offer is left to us."""
+    over whose registered server it came, `user` the user of the house who proved himself by digest, both empty
+    otherwise. `sdp` is empty where the offer is left to us."""
 
     call: int
     request_uri: Uri
@@ -69,6 +71,7 @@ class IncomingCall:
     account: str
     sdp: bytes
     headers: tuple[tuple[str, str], ...]
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,33 @@ class RegistrationChanged:
     expires_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class UserRegistered:
+    """A user of the house can be reached at a Contact. `again`: known already, its time begins anew."""
+
+    binding: Binding
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserUnregistered:
+    binding: Binding
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserRefused:
+    """Somebody claimed to be a user and could not prove it, or asked for what is not his. `locked_s`: nothing more
+    is heard from that address for so long."""
+
+    user: str
+    source: Flow
+    method: str
+    status: int
+    reason: str
+    locked_s: float
+
+
 Event = (
     InviteSent
     | CallTrying
@@ -120,4 +150,7 @@ Event = (
     | Reoffered
     | InfoReceived
     | RegistrationChanged
+    | UserRegistered
+    | UserUnregistered
+    | UserRefused
 )

@@ -31,6 +31,7 @@ from firmware.sip.dialog import Dialog
 from firmware.sip.events import CallAnswered, CallProgress, CallTrying, InviteSent
 from firmware.sip.flow_search import FlowSearch
 from firmware.sip.identity import Identity
+from firmware.sip.location import Binding
 from firmware.sip.message import Request, Response
 from firmware.sip.outgoing_request import OutgoingRequest, our_via
 from firmware.sip.types import DEFAULT_PORT, Flow, Transport
@@ -49,8 +50,10 @@ class OutgoingCall(Call):
         *,
         display_name: str | None,
         headers: Sequence[tuple[str, str]],
+        binding: Binding | None = None,
     ) -> None:
         super().__init__(calls, calls.new_number(), identity)
+        self._binding = binding
         self._straight = NameAddr(display_name or "", Uri("sip", user="portero")).with_tag(calls.stack.text())
         str(self._straight)  # a name that cannot be written is the caller's fault, now and not later
         self._invite = self._template(target.replace(headers=()), sdp, display_name, headers)
@@ -58,11 +61,12 @@ class OutgoingCall(Call):
         self._request_out = OutgoingRequest(
             calls.stack,
             self._invite,
-            identity.next_hop if identity is not None else target,
+            binding.next_hop if binding else identity.next_hop if identity is not None else target,
             self,
             identity=identity,
             next_cseq=self._next_cseq,
             prepare=self._prepare,
+            hint=binding.flow if binding is not None else None,
         )
         self._early: dict[str, Dialog] = {}
         self._told: dict[str, CallProgress] = {}
@@ -119,7 +123,7 @@ class OutgoingCall(Call):
         if dialog is None:
             if len(self._early) >= _MOST_FORKS:
                 return
-            dialog = self._early[tag] = Dialog.as_client(self._client_request, response)
+            dialog = self._early[tag] = self._dialog_of(response)
             self._add_dialog(dialog)
         else:
             dialog.refresh(response)
@@ -163,7 +167,7 @@ class OutgoingCall(Call):
             return
         dialog = self._early.pop(tag, None)
         if dialog is None:
-            dialog = Dialog.as_client(self._client_request, response)
+            dialog = self._dialog_of(response)
         else:
             self._drop_dialog(dialog)
             dialog.confirm(response)
@@ -181,6 +185,12 @@ class OutgoingCall(Call):
         self._acknowledge(dialog, lambda when: self._bye(dialog, reason, when), now)
         if self.state == "early":
             self.end("us", response.status, "answered as it was cancelled", now)
+
+    def _dialog_of(self, response: Response) -> Dialog:
+        dialog = Dialog.as_client(self._client_request, response)
+        if self._binding is not None and not self._binding.path:
+            dialog.via = self._binding.next_hop
+        return dialog
 
     def _acknowledge(self, dialog: Dialog, then: Callable[[float], None], now: float) -> None:
         """The ACK to a 2xx goes where the dialog leads, not where the INVITE went (13.2.2.4)."""
@@ -236,6 +246,8 @@ class OutgoingCall(Call):
         request = Request("INVITE", target.without_parameter("method"))
         headers = request.headers
         headers.add("Max-Forwards", "70")
+        for route in self._binding.path if self._binding is not None else ():
+            headers.add("Route", str(route))
         if self._identity is not None:
             for route in self._identity.routes():
                 headers.add("Route", str(route))
