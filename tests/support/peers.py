@@ -18,6 +18,7 @@ from tests.support.processes import Program
 from tests.support.rtp_phone import RtpPhone
 from tests.support.sipp import Sipp
 from tests.support.station import Portero
+from tests.support.twin_phones import TwinPhones
 
 USERS = {"door": "knock-knock", "101": "one-o-one", "102": "one-o-two", "103": "one-o-three"}
 
@@ -87,6 +88,11 @@ class Peers:
         phone = RtpPhone(hz)
         self._closing.append(phone.stop)
         return self.sipp("early", keys={"sound_port": str(phone.port)}), phone
+
+    def twin_phones(self) -> TwinPhones:
+        phones = TwinPhones()
+        self._closing.append(phones.stop)
+        return phones
 
     def portero(self, *, transport: str = "udp", **options: Any) -> Portero:
         """A running station; with a server, one that asks it to be registered (see `wait_registered`)."""
