@@ -28,10 +28,13 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True)
 class OpenFlow:
-    """Open a flow, or find the open one. Answer: `flow_opened(token, flow, now)` or `flow_failed(...)`."""
+    """Open a flow, or find the open one. Answer: `flow_opened(token, flow, now)` or `flow_failed(...)`.
+
+    `account` is the account whose authorities, pins and certificate TLS uses; "" is nobody's."""
 
     token: int
     target: Target
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

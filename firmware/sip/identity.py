@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from firmware.sip.configuration import Account
 from firmware.sip.digest import DigestClient
-from firmware.sip.types import Flow, Transport
+from firmware.sip.types import SECURE, Flow, Transport
 from firmware.sip.uri import NameAddr, Uri
 
 
@@ -32,9 +32,15 @@ class Identity:
 
     def contact(self, flow: Flow, transport: Transport) -> NameAddr:
         host, port = self.learned if self.learned is not None else flow.advertised
-        return contact(self.account.address.user or "", host, port, transport)
+        sips = self.next_hop.scheme == "sips" or self.account.address.scheme == "sips"
+        return contact(self.account.address.user or "", host, port, transport, sips=sips)
 
 
-def contact(user: str, host: str, port: int, transport: Transport) -> NameAddr:
-    uri = Uri("sip", user=user or None, host=host, port=port)
-    return NameAddr("", uri if transport == "udp" else uri.with_parameter("transport", transport))
+def contact(user: str, host: str, port: int, transport: Transport, *, sips: bool = False) -> NameAddr:
+    """Our Contact (8.1.1.8). `sips` where the peer used it: it must come back the same way (RFC 5630 5.1.1.1)."""
+    uri = Uri("sips" if sips and transport in SECURE else "sip", user=user or None, host=host, port=port or None)
+    if transport in ("ws", "wss"):
+        uri = uri.with_parameter("transport", "ws")  # the one value of RFC 7118 section 5.2, secure or not
+    elif transport != "udp" and uri.scheme == "sip":
+        uri = uri.with_parameter("transport", transport)
+    return NameAddr("", uri)

@@ -73,7 +73,14 @@ class OutgoingRequest:
         self._prepare = prepare
         self._restarts = 0
         self._unreachable_status = 503
-        self._search = FlowSearch(stack, next_hop, on_flow=self._send, on_exhausted=self._exhausted, hint=hint)
+        self._search = FlowSearch(
+            stack,
+            next_hop,
+            on_flow=self._send,
+            on_exhausted=self._exhausted,
+            hint=hint,
+            account=identity.account.name if identity is not None else "",
+        )
 
     def start(self, now: float) -> None:
         self._stack.pending_requests += 1
@@ -195,7 +202,7 @@ class OutgoingRequest:
 def our_via(flow: Flow, branch: str) -> Via:
     """Our Via for a request on this flow; `rport` always, so that the answer comes back here (RFC 3581)."""
     host, port = flow.advertised
-    return Via(flow.transport.upper(), host, port, (("rport", None), ("branch", branch)))
+    return Via(flow.transport.upper(), host, port or None, (("rport", None), ("branch", branch)))
 
 
 class _Unheard:

@@ -1,6 +1,6 @@
 """What all machines of one core share: its outbox, its events, its schedule, its randomness.
 
-Also what was learned about the network (which addresses take no TCP). No protocol here.
+Also what was learned about the network: which addresses take no TCP, which have failed of late. No protocol here.
 """
 
 from collections import deque
@@ -17,6 +17,8 @@ from firmware.sip.uri import Uri
 
 _NO_TCP_S = 3600.0  # an address that refused TCP is asked again after an hour
 _NO_TCP_MOST = 256
+_AVOID_S = 30.0  # a target that failed is tried after the others for so long
+_AVOIDED_MOST = 256
 
 
 class FlowUser(Protocol):
@@ -42,6 +44,7 @@ class Stack:
         self._next_token = 0
         self._waiting: dict[int, FlowUser] = {}
         self._no_tcp: dict[tuple[str, int], float] = {}
+        self._avoided: dict[Target, float] = {}
 
     # --- randomness -----------------------------------------------------------------------------------------
 
@@ -69,9 +72,9 @@ class Stack:
         self.actions.append(Resolve(token, uri))
         return token
 
-    def open_flow(self, target: Target, user: FlowUser) -> int:
+    def open_flow(self, target: Target, user: FlowUser, account: str = "") -> int:
         token = self._token(user)
-        self.actions.append(OpenFlow(token, target))
+        self.actions.append(OpenFlow(token, target, account))
         return token
 
     def take_waiting(self, token: int) -> FlowUser | None:
@@ -97,3 +100,17 @@ class Stack:
     def takes_tcp(self, target: Target, now: float) -> bool:
         """False where TCP was refused within the last hour."""
         return self._no_tcp.get((target.host, target.port), now) <= now
+
+    def avoid(self, target: Target, now: float, for_s: float = _AVOID_S) -> None:
+        """`target` did not answer, cannot be reached or is out of service: others first for a while."""
+        self._avoided.pop(target, None)
+        while len(self._avoided) >= _AVOIDED_MOST:
+            del self._avoided[next(iter(self._avoided))]
+        self._avoided[target] = now + for_s
+
+    def heard(self, target: Target) -> None:
+        """`target` answers."""
+        self._avoided.pop(target, None)
+
+    def avoided(self, target: Target, now: float) -> bool:
+        return now < self._avoided.get(target, now)

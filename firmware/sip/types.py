@@ -7,9 +7,11 @@ in URIs only.
 from dataclasses import dataclass, field
 from typing import Literal
 
-Transport = Literal["udp", "tcp"]
+Transport = Literal["udp", "tcp", "tls", "ws", "wss"]
 
 DEFAULT_PORT = 5060
+DEFAULT_PORTS: dict[Transport, int] = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
+SECURE: frozenset[Transport] = frozenset({"tls", "wss"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Flow:
     """A way to one remote address that is open now.
 
     `advertised` is (host, port) for Via and Contact: the address under which the peer reaches our listening
-    socket. `number` is unique per TCP connection, and per local socket for UDP.
+    socket. A WebSocket client is reached on its connection alone: its host ends in `.invalid` and its port is 0
+    (RFC 7118 section 5.2). `number` is unique per connection, and per local socket for UDP.
     """
 
     transport: Transport
@@ -46,6 +49,10 @@ class Flow:
     @property
     def reliable(self) -> bool:
         return self.transport != "udp"
+
+    @property
+    def secure(self) -> bool:
+        return self.transport in SECURE
 
     @property
     def target(self) -> Target:
