@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 _BUSY_RETRY_S = "10"
 
 
+def takes_sdp(request: Request) -> bool:
+    """Whether the caller of an INVITE could read our answer (8.2.3, 20.1): no Accept at all says that he can."""
+    if "Accept" not in request.headers:
+        return True
+    ranges = (value.partition(";")[0].strip().lower() for value in request.headers.values("Accept"))
+    return any(kind in ("application/sdp", "application/*", "*/*") for kind in ranges)
+
+
 class Core:
     def __init__(self, configuration: Configuration, *, random: Callable[[int], bytes]) -> None:
         """`random(n)` gives n bytes that nobody can guess."""
@@ -312,6 +320,8 @@ class Core:
             return 481, ()
         if request.body and not offer_of(request):
             return 415, ()
+        if not takes_sdp(request):
+            return 406, ()
         incoming = sum(isinstance(call, IncomingCall) for call in self._calls.by_number.values())
         if (
             self._stopping
@@ -358,12 +368,17 @@ class Core:
         request = error.request
         if request is None or request.method == "ACK":
             return
+        if "Via" not in request.headers:
+            return
         try:
             target = self._note_source(request, flow)
-            refusal = response_to(request, error.status, str(error)[:100])
         except (RemoteProtocolError, LocalProtocolError):
-            return  # not even its way back can be read
-        self._stack.send(target, bytes(refusal))
+            target = flow  # its Via cannot be read, but where it came from is known
+        try:
+            refusal = bytes(response_to(request, error.status, str(error)[:100]))
+        except (RemoteProtocolError, LocalProtocolError):
+            return
+        self._stack.send(target, refusal)
 
     # --- helpers --------------------------------------------------------------------------------------------
 
