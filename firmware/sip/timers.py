@@ -19,6 +19,7 @@ class Timers:
     d_s: float = 32.0  # Timer D: wait for repeats of the response we have ACKed (unreliable transports)
     trying_s: float = 0.2  # an INVITE unanswered for so long gets a 100 (17.2.1)
     tcp_probe_s: float = 0.5  # a large request waits so long for a TCP connection before it goes by UDP
+    next_target_s: float = 4.0  # 8*T1: silent for four transmissions, a server gets company (RFC 3263 4.3)
     ringing_repeat_s: float = 60.0  # unreliable 180 and 183 are repeated for proxies' Timer C (13.3.1.1)
 
     @property
@@ -43,6 +44,11 @@ class Alarm:
     def active(self) -> bool:
         return self._ring is not None
 
+    @property
+    def rings(self) -> Callable[[float], None] | None:
+        """What will be called; None once it was, or is not to be."""
+        return self._ring
+
     def ring(self, now: float) -> None:
         ring, self._ring = self._ring, None
         if ring is not None:
@@ -56,6 +62,7 @@ class Schedule:
         self._heap: list[tuple[float, int, Alarm]] = []
         self._order = count()
         self._sweep_at = 1024
+        self.on_ring: Callable[[Alarm], None] | None = None  # hears of each alarm just before it rings
 
     def set(self, when: float, ring: Callable[[float], None]) -> Alarm:
         alarm = Alarm(when, ring)
@@ -77,7 +84,10 @@ class Schedule:
             self._drop_cancelled()
             if not self._heap or self._heap[0][0] > now:
                 return
-            heapq.heappop(self._heap)[2].ring(now)
+            alarm = heapq.heappop(self._heap)[2]
+            if self.on_ring is not None:
+                self.on_ring(alarm)
+            alarm.ring(now)
 
     def __len__(self) -> int:
         return sum(1 for _, _, alarm in self._heap if alarm.active)
