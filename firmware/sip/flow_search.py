@@ -92,18 +92,17 @@ class FlowSearch:
             elif self._avoided:
                 self._ready, self._avoided = self._avoided, []
             elif self._hint is not None:
-                hint, self._hint = self._hint, None
-                self.target = hint.target
-                self._on_flow(hint, now)
+                last, self._hint = self._hint, None
+                self.target = last.target
+                self._on_flow(last, now)
                 return
             else:
                 self._on_exhausted(self.error or f"{self.next_hop.host}: no address", now)
                 return
         self.next_hop, self.target = self._ready.pop(0)
         self._tried.add(self.target)
-        hint = self._hint
-        if hint is not None and hint.target == self.target:
-            self._hint = None
+        if self._hint is not None and self._hint.target == self.target:
+            hint, self._hint = self._hint, None
             self._on_flow(hint, now)
             return
         self._token = self._stack.open_flow(self.target, self, self._account)

@@ -10,10 +10,17 @@ RFC 3261 8.1.3 and 22, RFC 3263 4.3.
     waiting   | final, restart known       | waiting   | amended and sent again, CSeq + 1, new branch
     waiting   | final                      | done      | user.final
     waiting   | timeout, transport error   | searching | next target; user.unreachable without one
+    waiting   | 4 s of silence             | searching | next target as well, if there is one (below)
     done      | 2xx to INVITE              | done      | user.final: every fork and every repeat
 
 What can be mended and sent again stands in one table, `_RESTARTS`; whoever made the request never learns of it.
 Which dialog a response belongs to, and what it means, is the user's affair.
+
+A server that says nothing would cost 32 s (Timers B and F) before RFC 3263 4.3 lets us go on to the next. A door
+cannot wait for that: after 8*T1, four transmissions, the next target is asked too, as a transaction of its own
+with the same Call-ID and CSeq, so that a phone reached both ways takes the second for a merged request. Whoever
+says something first is the server from then on. What comes later from another is cancelled, or acknowledged and
+ended if it is an answer; nobody is told.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,6 +32,7 @@ from firmware.sip.headers import Via
 from firmware.sip.identity import Identity
 from firmware.sip.message import Request, Response
 from firmware.sip.stack import Stack
+from firmware.sip.timers import Alarm
 from firmware.sip.transactions import Client
 from firmware.sip.types import Flow, Transport
 from firmware.sip.uri import Uri
@@ -73,6 +81,10 @@ class OutgoingRequest:
         self._prepare = prepare
         self._restarts = 0
         self._unreachable_status = 503
+        self._patience: Alarm | None = None
+        self._silent: list[Client] = []  # earlier attempts that have no answer either
+        self._late: list[Client] = []  # those that were slower than the one that answered
+        self._cancelled: list[Client] = []
         self._search = FlowSearch(
             stack,
             next_hop,
@@ -89,16 +101,21 @@ class OutgoingRequest:
     def cancel(self, now: float, reason: str = "") -> None:
         """Send the CANCEL of an INVITE that has had a provisional answer (9.1)."""
         assert self.client is not None
-        cancel = within_transaction(self.client.request, "CANCEL")
+        self._cancel(self.client, now, reason)
+
+    def _cancel(self, client: Client, now: float, reason: str = "") -> None:
+        cancel = within_transaction(client.request, "CANCEL")
         cancel.headers.add("User-Agent", self._stack.configuration.user_agent)
         if reason:
             cancel.headers.add("Reason", reason)
-        self._stack.transactions.request(cancel, self.client.flow, _Unheard(), now)
+        self._stack.transactions.request(cancel, client.flow, _Unheard(), now)
 
     def give_up(self, now: float) -> None:
         """Wait no longer for a final response."""
         self._finish()
         self._search.cancel()
+        if self._patience is not None:
+            self._patience.cancel()
         if self.client is not None:
             self._stack.transactions.abandon(self.client, now)
 
@@ -116,10 +133,25 @@ class OutgoingRequest:
         if large and self._search.prefer_tcp(flow, now):
             return
         self.in_flight = True
-        self.client = self._stack.transactions.request(request, flow, self, now)
+        attempt = Attempt(self)
+        attempt.client = self.client = self._stack.transactions.request(request, flow, attempt, now)
+        if self._search.has_target:
+            self._patience = self._stack.schedule.set(now + self._stack.timers.next_target_s, self._impatient)
         self._user.sent(flow, now)
 
+    def _impatient(self, now: float) -> None:
+        """The server has said nothing: ask the next as well."""
+        if self.client is None or self.done or self.cancelled or not self._search.has_target:
+            return
+        self._stack.avoid(self.client.flow.target, now)
+        self._silent.append(self.client)
+        self._search.next(now)
+
     def _exhausted(self, reason: str, now: float) -> None:
+        if self._silent and not self.done:
+            self.client = self._silent.pop()  # who has said nothing yet may still do so
+            self.in_flight = True
+            return
         self._finish()
         self._user.unreachable(self._unreachable_status, reason, now)
 
@@ -129,6 +161,56 @@ class OutgoingRequest:
             self._stack.pending_requests -= 1
 
     # --- answers (ClientUser) -------------------------------------------------------------------------------
+
+    def heard(self, client: Client, response: Response, now: float) -> None:
+        """One of our attempts has an answer."""
+        self._stack.heard(client.flow.target)
+        if self._patience is not None:
+            self._patience.cancel()
+        if client in self._silent:
+            self._search.cancel()  # for the next target, if it was under way
+            if self.client is not None and self.client is not client:
+                self._silent.append(self.client)
+            self._silent.remove(client)
+            self.client, self.in_flight = client, True
+            self._user.sent(client.flow, now)  # this is the attempt that counts, after all
+        if client is self.client:
+            self._late += self._silent
+            self._silent.clear()
+            self.received(response, now)
+        elif client in self._late:
+            self._received_late(client, response, now)
+
+    def lost(self, client: Client, status: int, reason: str, now: float) -> None:
+        """One of our attempts failed."""
+        self._stack.avoid(client.flow.target, now)
+        if client in self._silent:
+            self._silent.remove(client)
+        elif client is self.client:
+            if self._patience is not None:
+                self._patience.cancel()
+            self._next_target(status, reason, now)
+
+    def _received_late(self, client: Client, response: Response, now: float) -> None:
+        """Another server answered before; this one's phones must not ring on, or be answered unheard."""
+        if self.request.method != "INVITE":
+            return
+        if response.status < 200:
+            if client not in self._cancelled:
+                self._cancelled.append(client)
+                self._cancel(client, now)
+        elif response.status < 300:
+            current, self.client = self.client, client
+            if not self.done and current is not None:
+                self._late.append(current)
+                self._late.remove(client)
+                if current.machine.state == "proceeding":
+                    self._cancelled.append(current)
+                    self._cancel(current, now)
+                self._finish()
+                current = client
+            self._user.final(response, now)  # a fork like any other
+            self.client = current
 
     def received(self, response: Response, now: float) -> None:
         if response.status < 200:
@@ -142,12 +224,6 @@ class OutgoingRequest:
                 return
         self._finish()
         self._user.final(response, now)
-
-    def timed_out(self, now: float) -> None:
-        self._next_target(408, "no answer", now)
-
-    def failed(self, reason: str, now: float) -> None:
-        self._next_target(503, reason, now)
 
     def _next_target(self, status: int, reason: str, now: float) -> None:
         self.in_flight = False
@@ -203,6 +279,23 @@ def our_via(flow: Flow, branch: str) -> Via:
     """Our Via for a request on this flow; `rport` always, so that the answer comes back here (RFC 3581)."""
     host, port = flow.advertised
     return Via(flow.transport.upper(), host, port or None, (("rport", None), ("branch", branch)))
+
+
+class Attempt:
+    """One transaction of a request (ClientUser)."""
+
+    def __init__(self, request: OutgoingRequest) -> None:
+        self.client: Client
+        self._request = request
+
+    def received(self, response: Response, now: float) -> None:
+        self._request.heard(self.client, response, now)
+
+    def timed_out(self, now: float) -> None:
+        self._request.lost(self.client, 408, "no answer", now)
+
+    def failed(self, reason: str, now: float) -> None:
+        self._request.lost(self.client, 503, reason, now)
 
 
 class _Unheard:
