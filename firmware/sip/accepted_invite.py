@@ -31,19 +31,19 @@ class AcceptedInvite:
         on_ack: Callable[[Request, float], None],
         on_silence: Callable[[float], None],
     ) -> None:
+        self.server = server
         self.cseq = server.request.cseq.number
         self.offered = offered
         self.waiting = True
         self._stack = stack
-        self._server = server
         self._response = response
         self._on_ack = on_ack
         self._on_silence = on_silence
         self._repeat_s = stack.timers.t1_s
 
     def start(self, now: float) -> None:
-        self._server.user = self
-        self._stack.transactions.respond(self._server, self._response, now)
+        self.server.user = self
+        self._stack.transactions.respond(self.server, self._response, now)
         self._repeat = self._stack.schedule.set(now + self._repeat_s, self._again)
         self._limit = self._stack.schedule.set(now + self._stack.timers.transaction_s, self._give_up)
 
@@ -61,7 +61,7 @@ class AcceptedInvite:
         """Timer H belongs to refusals."""
 
     def _again(self, now: float) -> None:
-        self._stack.transactions.respond(self._server, self._response, now)
+        self._stack.transactions.respond(self.server, self._response, now)
         self._repeat_s = min(2 * self._repeat_s, self._stack.timers.t2_s)
         self._repeat = self._stack.schedule.set(now + self._repeat_s, self._again)
 

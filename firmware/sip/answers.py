@@ -5,21 +5,28 @@ What the user agent can do stands here once: methods, bodies of INFO, extensions
 
 import re
 
+from firmware.sip.bodies import find_part, is_optional
 from firmware.sip.message import Message, Request, Response, response_to
 from firmware.sip.stack import Stack
 from firmware.sip.uri import NameAddr
 
-METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")
+METHODS = (
+    *("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY"),
+    *("PRACK", "UPDATE", "MESSAGE", "REFER"),
+)
 ALLOW = ", ".join(METHODS)
-KNOWN_METHODS = frozenset((*METHODS, "REGISTER", "PRACK", "UPDATE", "SUBSCRIBE", "MESSAGE", "REFER", "PUBLISH"))
-EXTENSIONS: frozenset[str] = frozenset()  # option tags that Require may name
+KNOWN_METHODS = frozenset((*METHODS, "REGISTER", "SUBSCRIBE", "PUBLISH"))
+# Option tags that Require may name. 199: we listen for it, and never send it (RFC 6228).
+EXTENSIONS = frozenset(("100rel", "199", "norefersub", "replaces", "timer"))
+SUPPORTED = ", ".join(sorted(EXTENSIONS))
+SDP, TEXT = "application/sdp", "text/plain"
 INFO_BODIES = (
     "application/dtmf-relay",
     "application/dtmf",
     "audio/telephone-event",
     "application/media_control+xml",
 )
-_ACCEPT = ", ".join(("application/sdp", *INFO_BODIES))
+_ACCEPT = ", ".join((SDP, "multipart/mixed", TEXT, *INFO_BODIES))
 _reason_text = re.compile(r';\s*text\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]+))', re.IGNORECASE)
 
 
@@ -38,17 +45,17 @@ def answer(
     fields = response.headers
     if contact is not None:
         fields.add("Contact", str(contact))
-    if (request.method in ("INVITE", "OPTIONS") and 200 <= status < 300) or status == 405:
+    if (request.method in ("INVITE", "OPTIONS", "UPDATE") and 200 <= status < 300) or status == 405:
         fields.add("Allow", ALLOW)
     if (request.method == "OPTIONS" and status == 200) or status == 415:
         fields.add("Accept", _ACCEPT)
     if request.method in ("INVITE", "OPTIONS") and 200 <= status < 300:
-        fields.add("Supported", ", ".join(sorted(EXTENSIONS)))
+        fields.add("Supported", SUPPORTED)
     for name, value in headers:
         fields.add(name, value)
     fields.add("Server", stack.configuration.user_agent)
     if sdp:
-        fields.add("Content-Type", "application/sdp")
+        fields.add("Content-Type", SDP)
         response.body = sdp
     return response
 
@@ -64,10 +71,17 @@ def unsupported(request: Request) -> tuple[str, ...]:
 
 
 def offer_of(message: Message) -> bytes:
-    """The SDP in a message; b"" where there is none. Multipart bodies are left to the reader of SDP."""
+    """The SDP in a message, alone or among other parts; b"" where there is none."""
     if not message.body.strip():
         return b""
-    return message.body if message.content_type in ("application/sdp", "") else b""
+    return find_part(message.headers.get("Content-Type") or SDP, message.body, SDP)
+
+
+def unreadable(message: Message) -> bool:
+    """Whether a body that is meant to be understood is not: 415."""
+    if not message.body.strip() or offer_of(message):
+        return False
+    return not is_optional(message.headers.get("Content-Disposition") or "")
 
 
 def reason_text(reason: str) -> str:

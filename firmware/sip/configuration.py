@@ -36,6 +36,9 @@ class Backoff:
     refused_s: float = 600.0  # a wrong password does not mend itself, and servers ban who insists
 
 
+STATION_NAMES = ("door", "portero")  # what users dial to call the station, and see when it calls them
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """Somebody who registers at the station itself."""
@@ -50,7 +53,7 @@ class House:
 
     users: tuple[User, ...]
     domain: str = ""
-    own_names: tuple[str, ...] = ("door", "portero")  # user parts by which the station itself is called
+    own_names: tuple[str, ...] = STATION_NAMES  # user parts by which the station itself is called
     max_bindings: int = 5  # of one user
     min_expires_s: int = 60
     max_expires_s: int = 3600
@@ -67,5 +70,8 @@ class Configuration:
     timers: Timers = field(default_factory=Timers)
     backoff: Backoff = field(default_factory=Backoff)
     max_transactions: int = 1000  # of strangers; requests within our own dialogs do not count
+    session_expires_s: int = 1800  # RFC 4028; 0: we ask for no session timer
+    redirect_to: tuple[Uri, ...] = ()  # where a 3xx may lead besides its own host; without user part: a whole host
+    transfers: bool = False  # the station decides on REFER; False: refused
     max_calls: int = 32  # incoming calls that may wait for an answer or be up at once
     house: House | None = None

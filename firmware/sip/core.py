@@ -11,18 +11,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from firmware.sip.actions import Action, CloseFlow
-from firmware.sip.answers import METHODS, answer, offer_of, refused_method, unsupported
+from firmware.sip.answers import METHODS, answer, offer_of, refused_method, unreadable, unsupported
 from firmware.sip.call import Call, Calls
 from firmware.sip.configuration import Configuration
 from firmware.sip.errors import LocalProtocolError, RemoteProtocolError
-from firmware.sip.events import Event
+from firmware.sip.events import CheckSync, Event, TextReceived
 from firmware.sip.events import IncomingCall as IncomingCallEvent
 from firmware.sip.identity import Identity
 from firmware.sip.incoming_call import IncomingCall
 from firmware.sip.message import Request, Response, check_request, check_response, parse_message, response_to
 from firmware.sip.outgoing_call import OutgoingCall
 from firmware.sip.registration import Registration
+from firmware.sip.replaces import replaced
+from firmware.sip.session_timer import LEAST_S, SessionTimer
 from firmware.sip.stack import Stack
+from firmware.sip.text_message import Text, text_of
 from firmware.sip.types import DEFAULT_PORT, Flow, Target
 from firmware.sip.uri import Uri
 
@@ -38,7 +41,9 @@ def takes_sdp(request: Request) -> bool:
     if "Accept" not in request.headers:
         return True
     ranges = (value.partition(";")[0].strip().lower() for value in request.headers.values("Accept"))
-    return any(kind in ("application/sdp", "application/*", "*/*") for kind in ranges)
+    return any(
+        kind in ("application/sdp", "application/*", "*/*") or kind.startswith("multipart/") for kind in ranges
+    )
 
 
 class Core:
@@ -58,6 +63,7 @@ class Core:
             from firmware.sip import house  # most stations have a PBX and need not carry it
 
             self._house = house.HouseServer(self._stack, configuration.house, random, self._stateless_tag)
+        self._last_message = 0
         self._stopping = False
         self.dropped = 0  # messages that nobody wanted: garbage, strays, what was over the bounds
 
@@ -140,9 +146,11 @@ class Core:
         display_name: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         binding: "Binding | None" = None,
+        fallback: bytes = b"",
     ) -> int:
         """Call `target` and return the call's number. Without an account: straight to the URI's host, or to the
-        phone that a user of the house registered with `binding`.
+        phone that a user of the house registered with `binding`. `fallback` is an offer without video, for a
+        peer that refuses the first one (488 and its like): `OfferReduced` says that it was sent.
 
         LocalProtocolError for an account that is not configured or a URI that is not SIP's.
         """
@@ -154,7 +162,14 @@ class Core:
             if identity is None:
                 raise LocalProtocolError(f"no account {account!r}")
         call = OutgoingCall(
-            self._calls, identity, target, sdp, display_name=display_name, headers=headers, binding=binding
+            self._calls,
+            identity,
+            target,
+            sdp,
+            display_name=display_name,
+            headers=headers,
+            binding=binding,
+            fallback=fallback,
         )
         call.start(now)
         return call.number
@@ -177,17 +192,63 @@ class Core:
         if isinstance(found, IncomingCall):
             found.accept(sdp, now)
 
-    def answer_offer(self, call: int, sdp: bytes, now: float) -> None:
-        """Answer `Reoffered`; the session is as in `sdp` from now on."""
+    def answer_offer(self, call: int, sdp: bytes, now: float, *, dialog: str = "") -> None:
+        """Answer `Reoffered`, in the dialog that it names; the session is as in `sdp` from now on."""
         found = self._call(call)
         if found is not None:
-            found.answer_offer(sdp, now)
+            found.answer_offer(sdp, now, dialog)
 
-    def reject_offer(self, call: int, status: int, now: float) -> None:
+    def reject_offer(self, call: int, status: int, now: float, *, dialog: str = "") -> None:
         """Refuse `Reoffered`, as with 488; the session stays as it was."""
         found = self._call(call)
         if found is not None:
-            found.reject_offer(status, now)
+            found.reject_offer(status, now, dialog)
+
+    def reoffer(self, call: int, sdp: bytes, now: float, *, dialog: str = "") -> None:
+        """Offer anew: hold, resume, another address. Ends in `OfferAnswered` or `OfferRefused`.
+
+        Where another offer is open it is refused at once, to be made `again` when `OfferDue` says so. In a call
+        that only rings, `dialog` names the early dialog, and the peer must know UPDATE: LocalProtocolError where
+        that cannot be."""
+        found = self._call(call)
+        if found is not None:
+            found.reoffer(sdp, now, dialog)
+
+    def refresh(self, call: int, now: float) -> None:
+        """Tell the peer our Contact anew, as when our address has changed; the session stays as it is."""
+        found = self._call(call)
+        if found is not None:
+            found.refresh(now)
+
+    def accept_transfer(self, call: int, now: float) -> None:
+        """Answer `TransferAsked`; tell how it goes by `transfer_progress`."""
+        found = self._call(call)
+        if found is not None and found.transfer is not None:
+            found.transfer.accept(now)
+
+    def refuse_transfer(self, call: int, status: int, now: float) -> None:
+        found = self._call(call)
+        if found is not None and found.transfer is not None:
+            found.transfer.refuse(status, now)
+
+    def transfer_progress(self, call: int, status: int, reason: str, now: float) -> None:
+        """The last status of the call that was made for the transfer; from 200 on it is the last word."""
+        found = self._call(call)
+        if found is not None and found.transfer is not None:
+            found.transfer.progress(status, reason, now)
+
+    def message(self, target: Uri, text: str, now: float, *, account: str | None = None) -> int:
+        """Send a short text (RFC 3428); `TextDelivered` says what became of the number returned.
+
+        LocalProtocolError for an account that is not configured, a URI that is not SIP's, or too long a text."""
+        if target.scheme != "sip":
+            raise LocalProtocolError(f"{target} takes no messages; write a sip: URI")
+        identity = self._identities.get(account) if account is not None else None
+        if account is not None and identity is None:
+            raise LocalProtocolError(f"no account {account!r}")
+        self._last_message += 1
+        Text(self._stack, self._last_message, target, identity, text).start(now)
+        return self._last_message
 
     def info(self, call: int, content_type: str, body: bytes, now: float) -> None:
         found = self._call(call)
@@ -290,6 +351,8 @@ class Core:
         elif transactions.strangers < self._stack.configuration.max_transactions:
             server = transactions.open_server(request, flow, now, stranger=True)
             transactions.respond(server, self._answer(request, status, headers), now)
+            if status == 200:
+                self._note_news(request, flow)
         else:
             # A stateless user agent server gives the same answer to each repeat (8.2.7).
             self._stack.send(flow, bytes(self._answer(request, status, headers)))
@@ -298,6 +361,8 @@ class Core:
         """What a request outside all dialogs gets (8.2); 0 for an INVITE that the station must decide on."""
         method = request.method
         transactions = self._stack.transactions
+        if method == "SUBSCRIBE":
+            return 489, ()  # no event package is served
         if method not in METHODS:
             return refused_method(method), ()
         if request.uri.scheme not in ("sip", "sips"):
@@ -316,10 +381,18 @@ class Core:
         if method == "NOTIFY":
             # Unsolicited message-summary and check-sync of PBXs: to refuse them brings them back for ever.
             return (200 if request.headers.get("Event") else 489), ()
+        if method == "MESSAGE":
+            return (200 if text_of(request) is not None else 415), ()
+        if method == "REFER":
+            return 403, ()  # nobody outside a call sends us anywhere
         if method != "INVITE":
             return 481, ()
-        if request.body and not offer_of(request):
+        if unreadable(request):
             return 415, ()
+        if SessionTimer.too_short(request):
+            return 422, (("Min-SE", str(LEAST_S)),)
+        if "Replaces" in request.headers and isinstance(found := replaced(request, self._calls), int):
+            return found, ()
         if not takes_sdp(request):
             return 406, ()
         incoming = sum(isinstance(call, IncomingCall) for call in self._calls.by_number.values())
@@ -334,6 +407,7 @@ class Core:
     def _receive_invite(self, request: Request, flow: Flow, now: float, user: str) -> None:
         server = self._stack.transactions.open_server(request, flow, now, stranger=True)
         identity = self._identity_behind(request, flow)
+        replaces = replaced(request, self._calls) if "Replaces" in request.headers else None
         call = IncomingCall(self._calls, identity, server, now)
         self._stack.emit(
             IncomingCallEvent(
@@ -346,8 +420,20 @@ class Core:
                 offer_of(request),
                 tuple(request.headers),
                 user,
+                replaces.number if isinstance(replaces, Call) else 0,
             )
         )
+
+    def _note_news(self, request: Request, flow: Flow) -> None:
+        """Tell of a request outside all dialogs that has been answered and says something."""
+        if request.method not in ("MESSAGE", "NOTIFY"):
+            return
+        identity = self._identity_behind(request, flow)
+        account = identity.account.name if identity is not None else ""
+        if request.method == "MESSAGE":
+            self._stack.emit(TextReceived(request.from_, flow, account, text_of(request) or ""))
+        elif (request.headers.get("Event") or "").partition(";")[0].strip().lower() == "check-sync":
+            self._stack.emit(CheckSync(flow, account))
 
     def _cancel(self, request: Request, flow: Flow, now: float) -> None:
         transactions = self._stack.transactions

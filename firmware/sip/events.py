@@ -29,12 +29,14 @@ class CallTrying:
 
 @dataclass(frozen=True, slots=True)
 class CallProgress:
-    """A provisional answer above 100. Repeats that say nothing new are left out."""
+    """A provisional answer above 100. Repeats that say nothing new are left out. `final`: it came reliably
+    (RFC 3262), so that its `sdp` is this dialog's answer for good, and no other follows. 199: it has ended."""
 
     call: int
     dialog: str
     status: int
     sdp: bytes
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class CallEnded:
 class IncomingCall:
     """An INVITE from outside. `caller` is what it claims in From and proves nothing; `account` names the account
     over whose registered server it came, `user` the user of the house who proved himself by digest, both empty
-    otherwise. `sdp` is empty where the offer is left to us."""
+    otherwise. `sdp` is empty where the offer is left to us. `replaces` is the call of ours whose place it wants to
+    take (RFC 3891), 0: none."""
 
     call: int
     request_uri: Uri
@@ -72,6 +75,7 @@ class IncomingCall:
     sdp: bytes
     headers: tuple[tuple[str, str], ...]
     user: str = ""
+    replaces: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,65 @@ class CallAcknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Reoffered:
-    """A re-INVITE. `sdp` empty: it asks for a fresh offer of ours. Answer with `answer_offer` or `reject_offer`."""
+    """The peer offers anew (re-INVITE, UPDATE, PRACK). `sdp` empty: it asks for a fresh offer of ours. Answer with
+    `answer_offer` or `reject_offer`. `dialog` names the early dialog of a call of ours that only rings."""
 
     call: int
     sdp: bytes
+    dialog: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswered:
+    """The answer to our own `reoffer`, or to the offer in our reliable 183. `sdp` may be missing, or nonsense."""
+
+    call: int
+    sdp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OfferRefused:
+    """Our own `reoffer` was refused: the session is as it was. `again`: it met another offer, and `OfferDue` will
+    say when it may be made anew."""
+
+    call: int
+    status: int
+    reason: str
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OfferDue:
+    """The way is free for the `reoffer` that had to wait, if it is still wanted."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class OfferReduced:
+    """The peer refused our INVITE for its offer; it was sent again with the `fallback`."""
+
+    call: int
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The session was refreshed with our last description; `sdp` is the peer's answer to that, empty where the
+    refresh had none."""
+
+    call: int
+    sdp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAsked:
+    """The peer wants us to call `target` in its stead (RFC 3515). Answer with `accept_transfer` or
+    `refuse_transfer`. `referred_by` is what it says of itself and proves nothing."""
+
+    call: int
+    target: Uri
+    referred_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +156,33 @@ class InfoReceived:
     call: int
     content_type: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TextReceived:
+    """MESSAGE (RFC 3428), already answered. `sender` proves nothing; `account` as in `IncomingCall`."""
+
+    sender: NameAddr
+    source: Flow
+    account: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelivered:
+    """What became of `Core.message`: 2xx, or why it did not arrive."""
+
+    message: int
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSync:
+    """NOTIFY with Event: check-sync: the server wants us to fetch our configuration. It proves nothing."""
+
+    source: Flow
+    account: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +234,16 @@ Event = (
     | IncomingCall
     | CallAcknowledged
     | Reoffered
+    | OfferAnswered
+    | OfferRefused
+    | OfferDue
+    | OfferReduced
+    | Refreshed
+    | TransferAsked
     | InfoReceived
+    | TextReceived
+    | TextDelivered
+    | CheckSync
     | RegistrationChanged
     | UserRegistered
     | UserUnregistered

@@ -1,9 +1,12 @@
-"""INVITE as client: RFC 3261 sections 9.1, 13.2, 15 and RFC 6026. One INVITE may ring, and be answered by, many.
+"""INVITE as client: RFC 3261 sections 9.1, 13.2, 15, RFC 3262 and RFC 6026. One INVITE may ring many phones, and
+be answered by many.
 
     state      | input                | next       | what happens
     -----------|----------------------|------------|--------------------------------------------------
     calling    | 100                  | proceeding | CallTrying
     calling    | 1xx with or without tag | proceeding | CallProgress, an early dialog per tag
+    calling, proceeding | 1xx that asks for it | proceeding | PRACK; a repeat gets none (reliable.py)
+    calling, proceeding | 199         | proceeding | that early dialog has ended
     calling    | hangup               | cancelling | CANCEL waits for a 1xx (9.1)
     calling    | hangup, nothing sent | ended      | CallEnded by us
     calling, proceeding | 2xx         | answered   | ACK, CallAnswered
@@ -19,28 +22,37 @@
     answered, ended | 2xx, other tag  |            | ACK, then BYE; nobody is told
     answered   | (call.py)
 
-Nothing limits how long the peer may ring. `cancelling` is state "early" of call.py with `_hangup` set.
+Nothing limits how long the peer may ring. `cancelling` is state "early" of call.py with `_hangup` set. What an
+INVITE may be sent again for, without anybody hearing of it, stands in outgoing_request.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from firmware.sip.answers import ALLOW, offer_of, reason_text
+from firmware.sip.acknowledgements import Acknowledgements
+from firmware.sip.answers import ALLOW, SUPPORTED, offer_of, reason_text
 from firmware.sip.call import Call, Calls
 from firmware.sip.dialog import Dialog
-from firmware.sip.events import CallAnswered, CallProgress, CallTrying, InviteSent
-from firmware.sip.flow_search import FlowSearch
+from firmware.sip.events import CallAnswered, CallProgress, CallTrying, InviteSent, OfferReduced
 from firmware.sip.identity import Identity
 from firmware.sip.location import Binding
 from firmware.sip.message import Request, Response
-from firmware.sip.outgoing_request import OutgoingRequest, our_via
+from firmware.sip.outgoing_request import Mending, OutgoingRequest
+from firmware.sip.reliable import ReliableReceived
+from firmware.sip.session import Session
 from firmware.sip.types import DEFAULT_PORT, Flow, Transport
 from firmware.sip.uri import NameAddr, Uri
 
+# A reliable 183 would bring an offer that only its PRACK may answer; without one of ours we ask for none.
+_SUPPORTED_OFFERLESS = SUPPORTED.removeprefix("100rel, ")
 _MOST_FORKS = 32  # dialogs of one INVITE; what answers beyond is ignored
 
 
 class OutgoingCall(Call):
+    """`fallback` is the offer for a peer that refuses the first one, without video."""
+
+    owns_call_id = True
+
     def __init__(
         self,
         calls: Calls,
@@ -51,6 +63,7 @@ class OutgoingCall(Call):
         display_name: str | None,
         headers: Sequence[tuple[str, str]],
         binding: Binding | None = None,
+        fallback: bytes = b"",
     ) -> None:
         super().__init__(calls, calls.new_number(), identity)
         self._binding = binding
@@ -67,10 +80,20 @@ class OutgoingCall(Call):
             next_cseq=self._next_cseq,
             prepare=self._prepare,
             hint=binding.flow if binding is not None else None,
+            mending=Mending(
+                renew=self._reduce if fallback else None,
+                redirect=self._may_follow,
+                # An account's server stays between us and everybody.
+                through=(lambda uri: identity.next_hop) if identity is not None else (lambda uri: uri),
+                patience=True,
+            ),
         )
-        self._early: dict[str, Dialog] = {}
+        self._target = target
+        self._fallback = fallback
+        self._early: dict[str, Session] = {}  # by remote tag
         self._told: dict[str, CallProgress] = {}
-        self._acks: dict[str, tuple[Flow, bytes] | None] = {}  # by remote tag; None while its flow is opened
+        self._acks = Acknowledgements(calls.stack)
+        self._reliable = ReliableReceived()
         self._sent = False
         self._trying = False
         self._hangup: tuple[int, str] | None = None  # asked for before an answer
@@ -99,9 +122,10 @@ class OutgoingCall(Call):
 
     def sent(self, flow: Flow, now: float) -> None:
         self.flow = flow
-        for dialog in self._early.values():
-            self._drop_dialog(dialog)  # of an attempt that was refused: challenged, or out of service
+        for session in self._early.values():
+            self._drop_session(session, now)  # of an attempt that was refused: challenged, or out of service
         self._early.clear()
+        self._reliable = ReliableReceived()
         if not self._sent:
             self._sent = True
             self._stack.emit(InviteSent(self.number, flow))
@@ -118,19 +142,28 @@ class OutgoingCall(Call):
                 self._trying = True
                 self._stack.emit(CallTrying(self.number))
             return
+        order = self._reliable.judge(response)
+        if order == "repeat":
+            return
         tag = response.to.tag or ""
-        dialog = self._early.get(tag)
-        if dialog is None:
+        session = self._early.get(tag)
+        if session is None:
             if len(self._early) >= _MOST_FORKS:
                 return
-            dialog = self._early[tag] = self._dialog_of(response)
-            self._add_dialog(dialog)
+            session = self._early[tag] = self._new_session(response)
+            self._add_session(session)
         else:
-            dialog.refresh(response)
+            session.dialog.refresh(response)
+        self.heard_of_peer(response)
+        sdp = offer_of(response)
+        if order == "next":
+            if sdp:
+                session.step("the peer answers")
+            self.acknowledge_provisional(session, response, now)
         if response.status == 199:  # this fork has ended (RFC 6228); others may still ring
-            self._drop_dialog(dialog)
+            self._drop_session(session, now)
             del self._early[tag]
-        told = CallProgress(self.number, tag, response.status, offer_of(response))
+        told = CallProgress(self.number, tag, response.status, sdp, final=order == "next" and bool(sdp))
         if self._told.get(tag) != told:
             if len(self._told) < _MOST_FORKS:
                 self._told[tag] = told
@@ -147,74 +180,67 @@ class OutgoingCall(Call):
     def unreachable(self, status: int, reason: str, now: float) -> None:
         self.end("network" if self._hangup is None else "us", status, reason, now)
 
-    def receive_bye(self, dialog: Dialog, bye: Request, now: float) -> None:
+    def receive_bye(self, session: Session, bye: Request, now: float) -> None:
         if self.state == "early":
-            self._drop_dialog(dialog)  # not allowed to a callee that has not answered (15); other forks go on
-            self._early.pop(dialog.remote.tag or "", None)
+            self._drop_session(session, now)  # not allowed to who has not answered (15); other forks go on
+            self._early.pop(session.dialog.remote.tag or "", None)
         else:
-            super().receive_bye(dialog, bye, now)
+            super().receive_bye(session, bye, now)
 
     # --- 2xx, ACK, BYE --------------------------------------------------------------------------------------
 
     def _accepted_by(self, response: Response, now: float) -> None:
         tag = response.to.tag or ""
-        if tag in self._acks:
-            sent = self._acks[tag]
-            if sent is not None:
-                self._stack.send(*sent)
+        if self._acks.again(tag) or len(self._acks) >= _MOST_FORKS:
             return
-        if len(self._acks) >= _MOST_FORKS:
-            return
-        dialog = self._early.pop(tag, None)
-        if dialog is None:
-            dialog = self._dialog_of(response)
+        invite = self._client_request
+        session = self._early.pop(tag, None)
+        if session is None:
+            session = self._new_session(response)
         else:
-            self._drop_dialog(dialog)
-            dialog.confirm(response)
+            session.dialog.confirm(response)
+        dialog = session.dialog
         if self.state == "early" and self._hangup is None:
             for other in self._early.values():
-                self._drop_dialog(other)
+                self._drop_session(other, now)
             self._early.clear()
             self.state = "answered"
-            self.dialog = dialog
-            self._add_dialog(dialog)
-            self._acknowledge(dialog, lambda _: None, now)
+            self.session = session
+            if dialog.key not in self._dialogs:
+                self._add_session(session)
+            self.heard_of_peer(response)
+            self._acks.send(dialog, invite, now, hint=self.flow, lost=self._ack_lost)
+            session.step("the peer answers")
+            self.timer.accepted(self._request_out.request, response, now)
             self._stack.emit(CallAnswered(self.number, tag, offer_of(response)))
+            self.settled(now)
             return
+        self._drop_session(session, now)
         reason = self._hangup[1] if self._hangup is not None else ""
-        self._acknowledge(dialog, lambda when: self._bye(dialog, reason, when), now)
+        self._acks.send(dialog, invite, now, hint=self.flow, then=lambda when: self._bye(dialog, reason, when))
         if self.state == "early":
             self.end("us", response.status, "answered as it was cancelled", now)
 
-    def _dialog_of(self, response: Response) -> Dialog:
-        dialog = Dialog.as_client(self._client_request, response)
-        if self._binding is not None and not self._binding.path:
-            dialog.via = self._binding.next_hop
-        return dialog
+    def _ack_lost(self, reason: str, now: float) -> None:
+        self.end("network", 503, reason, now)
 
-    def _acknowledge(self, dialog: Dialog, then: Callable[[float], None], now: float) -> None:
-        """The ACK to a 2xx goes where the dialog leads, not where the INVITE went (13.2.2.4)."""
-        tag = dialog.remote.tag or ""
+    def _new_session(self, response: Response) -> Session:
         invite = self._client_request
-        ack = dialog.request("ACK", invite.cseq.number)
-        for name in ("Authorization", "Proxy-Authorization"):
-            for value in invite.headers.get_all(name):
-                ack.headers.add(name, value)
-        ack.headers.add("User-Agent", self._stack.configuration.user_agent)
-        self._acks[tag] = None
+        session = Session(Dialog.as_client(invite, response), local_sdp=invite.body)
+        if invite.body:
+            session.step("we offer")
+        return session
 
-        def send(flow: Flow, when: float) -> None:
-            ack.headers.prepend("Via", str(our_via(flow, self._stack.branch())))
-            data = bytes(ack)
-            self._acks[tag] = (flow, data)
-            self._stack.send(flow, data)
-            then(when)
+    def _session_named(self, dialog: str) -> Session | None:
+        return self.session if self.session is not None else self._early.get(dialog)
 
-        def lost(reason: str, when: float) -> None:
-            if dialog is self.dialog:
-                self.end("network", 503, reason, when)
+    def _name_of(self, session: Session) -> str:
+        return (session.dialog.remote.tag or "") if self.state == "early" else ""
 
-        FlowSearch(self._stack, dialog.next_hop, on_flow=send, on_exhausted=lost, hint=self.flow).next(now)
+    def _collision(self, request: Request, session: Session) -> int:
+        if self.state == "early" and request.method == "INVITE":
+            return 491  # our own INVITE is under way
+        return super()._collision(request, session)
 
     def _cancel(self, now: float) -> None:
         assert self._hangup is not None
@@ -235,6 +261,20 @@ class OutgoingCall(Call):
         assert client is not None
         return client.request
 
+    def _may_follow(self, target: Uri) -> bool:
+        """Whether a 3xx may lead there ; a phone must not be able to send us calling the world."""
+        if target.scheme != "sip":
+            return False
+        host = target.host.lower()
+        return host == self._target.host.lower() or any(
+            allowed.host.lower() == host and allowed.user in (None, target.user)
+            for allowed in self._stack.configuration.redirect_to
+        )
+
+    def _reduce(self, status: int) -> bytes:
+        self._stack.emit(OfferReduced(self.number, status))
+        return self._fallback
+
     def _next_cseq(self) -> int:
         self._cseq += 1
         return self._cseq
@@ -248,16 +288,19 @@ class OutgoingCall(Call):
         headers.add("Max-Forwards", "70")
         for route in self._binding.path if self._binding is not None else ():
             headers.add("Route", str(route))
-        if self._identity is not None:
-            for route in self._identity.routes():
+        if self.identity is not None:
+            for route in self.identity.routes():
                 headers.add("Route", str(route))
-            account = self._identity.account
+            account = self.identity.account
             name = account.display_name if display_name is None else display_name
             headers.add("From", str(NameAddr(name, account.address).with_tag(stack.text())))
         headers.add("To", str(NameAddr("", target)))
         headers.add("Call-ID", stack.text(16))
         headers.add("CSeq", "1 INVITE")
         headers.add("Allow", ALLOW)
+        headers.add("Supported", SUPPORTED if sdp else _SUPPORTED_OFFERLESS)
+        for header, value in self.timer.ask():
+            headers.add(header, value)
         headers.add("User-Agent", stack.configuration.user_agent)
         for header, value in extra:
             headers.add(header, value)
@@ -274,4 +317,4 @@ class OutgoingCall(Call):
             straight = replace(self._straight, uri=uri)
             self._invite.headers.add("From", str(straight))
             request.headers.add("From", str(straight))
-        request.headers.add("Contact", str(self._contact(flow, transport)))
+        request.headers.add("Contact", str(self.contact(flow, transport)))

@@ -1,19 +1,23 @@
 """One request of ours until its final answer, over as many transactions as that takes.
 
-RFC 3261 8.1.3 and 22, RFC 3263 4.3.
+RFC 3261 8.1.3, 14.1, 21.5.4 and 22, RFC 3263 4.3, RFC 4028 7.4.
 
     state     | input                      | next      | what happens
     ----------|----------------------------|-----------|--------------------------------------------
     searching | flow                       | waiting   | sent; over 1300 bytes by TCP where it is taken
     searching | no flow left               | done      | user.unreachable
     waiting   | 1xx                        | waiting   | user.provisional
-    waiting   | final, restart known       | waiting   | amended and sent again, CSeq + 1, new branch
+    waiting   | final, restart at once     | waiting   | amended and sent again, CSeq + 1, new branch
+    waiting   | final, restart elsewhere   | searching | the same, to another target
+    waiting   | final, restart later       | pausing   | the same, after the pause that the status asks for
     waiting   | final                      | done      | user.final
     waiting   | timeout, transport error   | searching | next target; user.unreachable without one
     waiting   | 4 s of silence             | searching | next target as well, if there is one (below)
+    pausing   | pause is over, or resume   | waiting   | sent again, if it is still wanted; else user.final
     done      | 2xx to INVITE              | done      | user.final: every fork and every repeat
 
-What can be mended and sent again stands in one table, `_RESTARTS`; whoever made the request never learns of it.
+What can be mended and sent again stands in one table, `_RESTARTS`; whoever made the request never learns of it,
+unless it must give a new body (`renew`). What may be tried once is tried once, and nothing more than eight times.
 Which dialog a response belongs to, and what it means, is the user's affair.
 
 A server that says nothing would cost 32 s (Timers B and F) before RFC 3263 4.3 lets us go on to the next. A door
@@ -24,6 +28,7 @@ ended if it is an answer; nobody is told.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from firmware.sip.client_invite import within_transaction
@@ -31,14 +36,16 @@ from firmware.sip.flow_search import FlowSearch
 from firmware.sip.headers import Via
 from firmware.sip.identity import Identity
 from firmware.sip.message import Request, Response
+from firmware.sip.session_timer import lengthened
 from firmware.sip.stack import Stack
 from firmware.sip.timers import Alarm
 from firmware.sip.transactions import Client
 from firmware.sip.types import Flow, Transport
-from firmware.sip.uri import Uri
+from firmware.sip.uri import NameAddr, Uri
 
 LARGEST_DATAGRAM = 1300  # bytes; beyond, a congestion-controlled transport where there is one (18.1.1)
 _MOST_RESTARTS = 8
+_LONGEST_PAUSE_S = 10.0  # a visitor waits; whoever asks for more has refused the call
 
 
 class RequestUser(Protocol):
@@ -51,6 +58,24 @@ class RequestUser(Protocol):
 
     def unreachable(self, status: int, reason: str, now: float) -> None:
         """Nobody answered: 408 or 503, and what failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """What the user of a request allows beyond credentials and the next server; by default nothing.
+
+    `renew(status)` gives the body of the next attempt: after 488 and its like an offer without video, after 491
+    the offer as it should be by then. b"": there is none to give; None: `resume` will bring it. `glare_s` bounds
+    the pause after a 491 (14.1). `redirect` judges the target of a 3xx, `through` says where a request to it goes
+    first. `patience`: a server that says 503 and when to come back is asked once more.
+    """
+
+    renew: Callable[[int], bytes | None] | None = None
+    glare_s: tuple[float, float] | None = None
+    postponed: Callable[[Response], None] | None = None  # a 491 was received, the request will be tried again
+    redirect: Callable[[Uri], bool] | None = None
+    through: Callable[[Uri], Uri] = lambda uri: uri
+    patience: bool = False
 
 
 class OutgoingRequest:
@@ -67,9 +92,11 @@ class OutgoingRequest:
         next_cseq: Callable[[], int],
         prepare: Callable[[Request, Flow, Transport], None] | None = None,
         hint: Flow | None = None,
+        mending: Mending = Mending(),
     ) -> None:
         self.request = request
         self.client: Client | None = None
+        self.paused: Response | None = None  # the answer after which it waits to be sent again
         self.cancelled = False  # no restart, no further target: the caller has lost interest
         self.in_flight = False  # sent, and no final response yet
         self.done = False
@@ -79,20 +106,18 @@ class OutgoingRequest:
         self._exchange = identity.digest.exchange() if identity is not None else None
         self._next_cseq = next_cseq
         self._prepare = prepare
+        self._mending = mending
         self._restarts = 0
+        self._tried: set[int] = set()  # statuses that are worth one more attempt, and have had it
+        self._targets = {str(request.uri)}
+        self._pause: Alarm | None = None
         self._unreachable_status = 503
         self._patience: Alarm | None = None
         self._silent: list[Client] = []  # earlier attempts that have no answer either
         self._late: list[Client] = []  # those that were slower than the one that answered
         self._cancelled: list[Client] = []
-        self._search = FlowSearch(
-            stack,
-            next_hop,
-            on_flow=self._send,
-            on_exhausted=self._exhausted,
-            hint=hint,
-            account=identity.account.name if identity is not None else "",
-        )
+        self._account = identity.account.name if identity is not None else ""
+        self._search = self._search_from(next_hop, hint)
 
     def start(self, now: float) -> None:
         self._stack.pending_requests += 1
@@ -114,12 +139,23 @@ class OutgoingRequest:
         """Wait no longer for a final response."""
         self._finish()
         self._search.cancel()
-        if self._patience is not None:
-            self._patience.cancel()
+        for alarm in (self._pause, self._patience):
+            if alarm is not None:
+                alarm.cancel()
         if self.client is not None:
             self._stack.transactions.abandon(self.client, now)
 
     # --- flows ----------------------------------------------------------------------------------------------
+
+    def _search_from(self, next_hop: Uri, hint: Flow | None) -> FlowSearch:
+        return FlowSearch(
+            self._stack,
+            next_hop,
+            on_flow=self._send,
+            on_exhausted=self._exhausted,
+            hint=hint,
+            account=self._account,
+        )
 
     def _send(self, flow: Flow, now: float) -> None:
         request = Request(self.request.method, self.request.uri, self.request.headers.copy(), self.request.body)
@@ -255,19 +291,107 @@ class OutgoingRequest:
         self._again(now)
         return True
 
-    def _elsewhere(self, response: Response, now: float) -> bool:
-        """503: this server is out of service, the next may not be (RFC 3263 4.3)."""
-        if not self._search.has_next:
+    def _lengthen_session(self, response: Response, now: float) -> bool:
+        """422: the least session interval of somebody on the way is longer than ours (RFC 4028 7.4)."""
+        if not lengthened(self.request, response):
             return False
-        self._next_target(503, f"503 {response.reason_phrase}", now)
+        self._again(now)
+        return True
+
+    def _elsewhere(self, response: Response, now: float) -> bool:
+        """503: this server is out of service, the next may not be (RFC 3263 4.3); or this one, a little later."""
+        if self._search.has_next:
+            self._next_target(503, f"503 {response.reason_phrase}", now)
+            return True
+        after_s = response.retry_after
+        if not self._mending.patience or after_s is None or after_s > _LONGEST_PAUSE_S or not self._first(503):
+            return False
+        self._later(after_s, response, now)
+        return True
+
+    def _after_glare(self, response: Response, now: float) -> bool:
+        """491: the peer has an offer out as well; who owns the Call-ID waits longer (14.1)."""
+        if self._mending.glare_s is None or not self._first(491):
+            return False
+        if self._mending.postponed is not None:
+            self._mending.postponed(response)
+        self._later(self._stack.between(*self._mending.glare_s), response, now)
+        return True
+
+    def _otherwise(self, response: Response, now: float) -> bool:
+        """488 and its like: the same request with another body, once for all of them."""
+        if self._mending.renew is None or not self._first(488):
+            return False
+        body = self._mending.renew(response.status)
+        if not body:
+            return False
+        self.request.body = body
+        self._again(now)
+        return True
+
+    def _redirected(self, response: Response, now: float) -> bool:
+        """300, 301, 302: the best target that we may follow and have not asked yet (8.1.3.4)."""
+        allowed = self._mending.redirect
+        if allowed is None:
+            return False
+        for contact in sorted(response.contacts, key=_preference, reverse=True):
+            uri = contact.uri.without_parameter("method").replace(headers=())
+            if str(uri) not in self._targets and allowed(uri):
+                break
+        else:
+            self.failure = "redirected to where we may not follow"
+            return False
+        self._targets.add(str(uri))
+        self.request.uri = uri
+        self.request.headers.set("CSeq", f"{self._next_cseq()} {self.request.method}")
+        self._search = self._search_from(self._mending.through(uri), None)
+        self._search.next(now)
         return True
 
     _RESTARTS: ClassVar[Mapping[int, Callable[["OutgoingRequest", Response, float], bool]]] = {
+        300: _redirected,
+        301: _redirected,
+        302: _redirected,
         401: _authenticate,
         407: _authenticate,
+        415: _otherwise,
+        422: _lengthen_session,
         423: _lengthen,
+        488: _otherwise,
+        491: _after_glare,
         503: _elsewhere,
+        580: _otherwise,
+        606: _otherwise,
     }
+
+    def _first(self, status: int) -> bool:
+        """Whether this is the first time that `status` is answered with another attempt."""
+        if status in self._tried:
+            return False
+        self._tried.add(status)
+        return True
+
+    def _later(self, after_s: float, response: Response, now: float) -> None:
+        def pause_is_over(when: float) -> None:
+            renew = self._mending.renew if response.status == 491 else None
+            body = renew(491) if renew is not None else self.request.body
+            if body is not None:
+                self.resume(body if body or renew is None else None, when)
+
+        self.paused = response
+        self._pause = self._stack.schedule.set(now + after_s, pause_is_over)
+
+    def resume(self, body: bytes | None, now: float) -> None:
+        """The pause is over; None: for good."""
+        response, self.paused = self.paused, None
+        if self.done or response is None:
+            return
+        if self.cancelled or body is None:
+            self._finish()
+            self._user.final(response, now)
+        else:
+            self.request.body = body
+            self._again(now)
 
     def _again(self, now: float) -> None:
         assert self.client is not None
@@ -279,6 +403,14 @@ def our_via(flow: Flow, branch: str) -> Via:
     """Our Via for a request on this flow; `rport` always, so that the answer comes back here (RFC 3581)."""
     host, port = flow.advertised
     return Via(flow.transport.upper(), host, port or None, (("rport", None), ("branch", branch)))
+
+
+def _preference(contact: NameAddr) -> float:
+    """The q of a Contact (20.10); 1 where it has none, 0 where it has nonsense."""
+    try:
+        return min(1.0, float(contact.parameter("q") or "1"))
+    except ValueError:
+        return 0.0
 
 
 class Attempt:

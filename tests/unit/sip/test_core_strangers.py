@@ -33,7 +33,7 @@ def test_pitfall_22_an_unsolicited_notify_is_taken_politely() -> None:
 
 @pytest.mark.parametrize(
     ("method", "status"),
-    [("SUBSCRIBE", 405), ("MESSAGE", 405), ("REGISTER", 405), ("NEWMETHOD", 501), ("BYE", 481)],
+    [("SUBSCRIBE", 489), ("REFER", 403), ("REGISTER", 405), ("NEWMETHOD", 501), ("BYE", 481), ("UPDATE", 481)],
 )
 def test_a_method_we_do_not_serve_gets_its_status(method: str, status: int) -> None:
     response = answer(Bench(), request_of(method, branch="z9hG4bK1"))
@@ -42,9 +42,9 @@ def test_a_method_we_do_not_serve_gets_its_status(method: str, status: int) -> N
 
 
 def test_an_extension_we_do_not_have_is_named_in_the_420() -> None:
-    request = request_of("OPTIONS", branch="z9hG4bK1", headers=(("Require", "nothingSupportsThis, 100rel"),))
+    request = request_of("OPTIONS", branch="z9hG4bK1", headers=(("Require", "nothingSupportsThis, gruu, 100rel"),))
     response = answer(Bench(), request)
-    assert (response.status, response.headers.get("Unsupported")) == (420, "100rel, nothingSupportsThis")
+    assert (response.status, response.headers.get("Unsupported")) == (420, "gruu, nothingSupportsThis")
 
 
 def test_a_request_within_an_unknown_dialog_gets_481() -> None:
