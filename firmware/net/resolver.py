@@ -84,11 +84,12 @@ class Resolver:
     async def _targets(self, uri: Uri) -> tuple[Target, ...]:
         host = uri.parameter("maddr") or uri.host
         given = transport_of(uri)
-        if given is not None and given not in self._transports:
-            raise NoAnswer(f"transport {given} is not spoken here")
+        plain = given or ("tls" if uri.scheme == "sips" else "udp")
+        if plain not in self._transports:
+            raise NoAnswer(f"transport {plain} is not spoken here")
         try:
             async with asyncio.timeout(RESOLVE_S):
-                found = await self._found(host, given, uri)
+                found = await self._found(host, given, plain, uri)
         except TimeoutError:
             raise NoAnswer("the name servers do not answer") from None
         # The certificate has to name what the user typed, not what a DNS answer led to (RFC 5922 section 7.2).
@@ -97,8 +98,7 @@ class Resolver:
             for transport, address, port in tuple(dict.fromkeys(found))[:MAX_TARGETS]
         )
 
-    async def _found(self, host: str, given: str | None, uri: Uri) -> list[tuple[str, str, int]]:
-        plain = given or ("tls" if uri.scheme == "sips" else "udp")
+    async def _found(self, host: str, given: str | None, plain: str, uri: Uri) -> list[tuple[str, str, int]]:
         port = uri.port or _PORTS[plain]
         pinned = (host,) if family_of(host) is not None else self._dns.pinned(host)
         if pinned:
@@ -208,9 +208,10 @@ class Resolver:
         order: list[Srv] = []
         while left and len(order) < _MAX_SRV:
             same = [record for record in left if record.priority == left[0].priority]
-            mark = self._random() * sum(record.weight for record in same)
+            total = sum(record.weight for record in same)
+            mark = self._random() * (total or len(same))
             for record in same:  # those of weight 0 come first in the list, and so have their small chance
-                mark -= record.weight
+                mark -= record.weight if total else 1
                 if mark <= 0:
                     break
             order.append(record)
