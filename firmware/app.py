@@ -29,7 +29,7 @@ from firmware.event_json import fields_of, kind_of
 from firmware.media.engine import Engine
 from firmware.net.door_client import DoorClient
 from firmware.net.sip_endpoint import SipEndpoint
-from firmware.sip.configuration import Account, Configuration
+from firmware.sip.configuration import STATION_NAMES, Account, Configuration, House, User
 from firmware.sip.core import Core
 from firmware.sip.uri import Uri
 from firmware.station import events
@@ -83,6 +83,7 @@ async def run(config: Config) -> None:
 
         stream.publish(events.StationStarted(version=__version__, board=hardware.name))
         store.start(partial(_hand_over, loop, stream.publish))
+        station.house.start()
         door.start()
         stack.push_async_callback(door.stop)
         try:
@@ -114,6 +115,19 @@ def sip_configuration(config: Config) -> Configuration:
     return Configuration(
         accounts=tuple(_account(account) for account in config.accounts),
         user_agent=config.sip.user_agent or f"Portero/{__version__}",
+        house=_house(config) if config.users else None,
+    )
+
+
+def _house(config: Config) -> House:
+    accounts = (Uri.parse(account.address).user or "" for account in config.accounts)
+    return House(
+        users=tuple(User(user.name, user.password.reveal()) for user in config.users if user.password is not None),
+        domain=config.house.domain or "",
+        own_names=(*STATION_NAMES, *accounts),
+        max_bindings=config.house.max_bindings,
+        min_expires_s=config.house.min_expires_s,
+        max_expires_s=config.house.max_expires_s,
     )
 
 

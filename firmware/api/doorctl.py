@@ -340,6 +340,8 @@ def status_lines(status: Json) -> Iterator[str]:
     if status["locked_out_s"]:
         yield f"codes are locked for {status['locked_out_s']:.0f} s after too many wrong ones"
     yield from _table("Accounts", [_account_row(account) for account in status["accounts"]])
+    if status.get("users"):
+        yield from _table("Users", [row for user in status["users"] for row in _user_rows(user)])
     levels = {True: "open (relay on)", False: "closed (relay off)", None: "unknown: portero-door is away"}
     yield from _table("Doors", [[door["name"], levels[door["active"]]] for door in status["doors"]])
     yield from _table(
@@ -363,6 +365,15 @@ def status_lines(status: Json) -> Iterator[str]:
         outcome = f"{press['outcome']}: {press['reason']}" if press["reason"] else press["outcome"] or "going on"
         what = f"{press['button']} ({press['source']})"
         yield f"Last press  {press['press']}  {_moment(press['time'])}  {what}  {outcome}"
+
+
+def _user_rows(user: Json) -> list[list[str]]:
+    """A line for each phone of a user of the house."""
+    name = f"{user['name']} ({user['display_name']})" if user["display_name"] else user["name"]
+    rows = [
+        [name, phone["source"], f"for {_span(phone['expires_s'])} more", phone["agent"]] for phone in user["phones"]
+    ]
+    return rows or [[name, "not registered", "", ""]]
 
 
 def _account_row(account: Json) -> list[str]:

@@ -21,6 +21,7 @@ from firmware.config.sections import (
     Stage,
     Station,
     StoreSection,
+    User,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Stage",
     "Station",
     "StoreSection",
+    "User",
     "inspect",
     "load",
 ]

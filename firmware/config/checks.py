@@ -4,14 +4,19 @@ Each function takes the file as read and reports faults and warnings by path; va
 (`skip`) are left out, so one mistake is reported once. Board inputs and outputs are checked by who loads the board.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from firmware.config.problems import Path, nearest
 from firmware.config.sections import Button, Config
 from firmware.media.tones import COUNTRIES
+from firmware.sip.configuration import STATION_NAMES
 
 MAX_CODE_DIGITS = 32
+MAX_USERS = 32
+SHORT_PASSWORD = 8  # digits of a wall panel guessed at the registrar's pace would not last a week
+_DIALLED = re.compile(r"[0-9*#+]+")
 
 
 class Findings(Protocol):
@@ -28,6 +33,7 @@ def check(config: Config, given: Callable[[Path], bool], findings: Findings) -> 
     _station(config, findings)
     _sip(config, findings)
     _accounts(config, findings)
+    _users(config, findings)
     _buttons(config, given, findings)
     _doors(config, findings)
     _codes(config, findings)
@@ -84,6 +90,50 @@ def _accounts(config: Config, findings: Findings) -> None:
     _unique("accounts", "name", names, findings, why="write a name of its own")
 
 
+def _users(config: Config, findings: Findings) -> None:
+    users = config.users
+    _unique("users", "name", [user.name for user in users], findings, why="write a name of its own")
+    if len(users) > MAX_USERS:
+        findings.fault(
+            ("users", MAX_USERS), f"is user number {MAX_USERS + 1}; there may be {MAX_USERS}", "use a PBX for more"
+        )
+    accounts = {}
+    for account in config.accounts:
+        accounts[account.address.partition(":")[2].partition("@")[0]] = account.name
+    for index, user in enumerate(users):
+        place: Path = ("users", index)
+        if not findings.wrong((*place, "name")):
+            if user.name in STATION_NAMES:
+                findings.fault((*place, "name"), f'"{user.name}" is the station itself', "write another name")
+            elif user.name in accounts:
+                findings.fault(
+                    (*place, "name"),
+                    f'"{user.name}" is the station itself at account "{accounts[user.name]}"',
+                    "write another name",
+                )
+        if user.password is None:
+            if user.password_file is None:
+                findings.fault(
+                    (*place, "password"), "is missing", 'write password = "..." or password_file = "..."'
+                )
+        elif len(user.password.reveal()) < SHORT_PASSWORD and not findings.wrong((*place, "password")):
+            key = "password_file" if user.password_file is not None else "password"
+            findings.warn(
+                (*place, key),
+                f"has fewer than {SHORT_PASSWORD} characters",
+                "write a longer one: nobody types it twice",
+            )
+    house = config.house
+    if not users and house.domain is not None and not findings.wrong(("house", "domain")):
+        findings.warn(("house", "domain"), "has no effect: nobody can register", "write [[users]], or remove it")
+    if house.min_expires_s > house.max_expires_s and not findings.wrong(("house", "min_expires_s")):
+        findings.fault(
+            ("house", "min_expires_s"),
+            f"{house.min_expires_s} is more than max_expires_s, {house.max_expires_s}",
+            f"write min_expires_s = {min(60, house.max_expires_s)}",
+        )
+
+
 def _buttons(config: Config, given: Callable[[Path], bool], findings: Findings) -> None:
     if not config.buttons and not findings.wrong(("buttons",)):
         findings.warn(
@@ -131,11 +181,21 @@ def _stages(config: Config, button: Button, place: Path, findings: Findings) -> 
             entry = (*path, "ring", position)
             if findings.wrong(entry):
                 continue
-            if not target.lower().startswith("sip:") and not config.accounts and not findings.wrong(("accounts",)):
+            if config.user(target) is not None:
+                _user_or_number(config, button, target, entry, findings)
+            elif config.accounts and (guess := _user_nearby(config, target)):
+                findings.warn(
+                    entry,
+                    f'"{target}" is no user of the house and is dialled at the account',
+                    f'write "{guess}" if that user is meant',
+                )
+            elif (
+                not target.lower().startswith("sip:") and not config.accounts and not findings.wrong(("accounts",))
+            ):
                 findings.fault(
                     entry,
-                    f'"{target}" is a number, and there is no account to dial it at',
-                    f'write "sip:{target}@" and the address of the phone, or add [[accounts]]',
+                    f'"{target}" is neither a user of the house nor, without an account, a number',
+                    f'write "sip:{target}@" and the address of the phone, or add [[users]] or [[accounts]]',
                 )
             if target in stage.ring[:position]:
                 findings.fault(entry, f'"{target}" is there twice in one stage', "remove one")
@@ -146,6 +206,24 @@ def _stages(config: Config, button: Button, place: Path, findings: Findings) -> 
                 f"write ring_limit_s = {before + stage.seconds:g} for this button",
             )
         before += stage.seconds
+
+
+def _user_or_number(config: Config, button: Button, target: str, entry: Path, findings: Findings) -> None:
+    """A user of the house whose name looks like a number, where there is an account to dial numbers at."""
+    account = config.account(button.account)
+    if account is not None and _DIALLED.fullmatch(target):
+        findings.warn(
+            entry,
+            f'"{target}" is the user of the house, not the number at account "{account.name}"',
+            f'write "sip:{target}@{account.address.partition("@")[2]}" if the number is meant',
+        )
+
+
+def _user_nearby(config: Config, target: str) -> str | None:
+    """The user who may have been meant by a name that is none."""
+    if _DIALLED.fullmatch(target) or ":" in target:
+        return None
+    return nearest(target, [user.name for user in config.users])
 
 
 def _doors(config: Config, findings: Findings) -> None:
@@ -241,6 +319,10 @@ def _calls(config: Config, findings: Findings) -> None:
         )
     if calls.incoming.policy == "refuse" and calls.incoming.from_:
         findings.warn((*incoming, "from"), 'has no effect while policy is "refuse"', 'write policy = "auto-answer"')
+    for index, text in enumerate(calls.incoming.from_):
+        entry: Path = (*incoming, "from", index)
+        if ":" not in text and not findings.wrong(entry):
+            _known(entry, text, [user.name for user in config.users], "users", findings)
     access = config.access
     if access.max_lockout_s < access.lockout_s and not findings.wrong(("access", "max_lockout_s")):
         findings.fault(

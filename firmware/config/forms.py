@@ -76,6 +76,23 @@ def target(text: str) -> Complaint | None:
     return f'"{text}" is neither a number nor a SIP URI', '"101", or "sip:101@192.168.1.20"'
 
 
+def caller(text: str) -> Complaint | None:
+    """Who may call: a SIP URI, or the name of a user of the house."""
+    if ":" in text or "@" in text or "<" in text:
+        return sip_uri(text)
+    return name(text)
+
+
+def host(text: str) -> Complaint | None:
+    """A host name or an address, without a port."""
+    if not re.fullmatch(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+", text):
+        bare = re.sub(r"^sips?:|^.*@|:\d+$", "", text)
+        return f'"{text}" is no host name', f'"{bare}"' if re.fullmatch(r"[A-Za-z0-9_.-]+", bare) else '"house.lan"'
+    if wrong := _host_complaint(text):
+        return f'"{text}": {wrong}', '"house.lan"'
+    return None
+
+
 def listen_address(text: str) -> Complaint | None:
     found = _LISTEN.fullmatch(text)
     if found is None:
@@ -148,6 +165,8 @@ def _host_complaint(host: str) -> str:
 SIP_URI = Form("SIP URI", sip_uri)
 SIP_ADDRESS = Form("SIP URI with a user", sip_uri_with_user)
 TARGET = Form("number or SIP URI", target)
+CALLER = Form("SIP URI or name of a user", caller)
+HOST = Form("host name", host)
 LISTEN = Form("address:port", listen_address)
 NAME = Form("name", name)
 COUNTRY = Form("country code", country)

@@ -140,6 +140,16 @@ def _with_secret_files(config: Config, file: FilePath, findings: _Findings) -> C
         elif account.password_file is not None:
             account = replace(account, password=_secret(account.password_file, file, path, findings))
         accounts.append(account)
+    users = []
+    for index, user in enumerate(config.users):
+        path = ("users", index, "password_file")
+        if user.password_file is not None and user.password is not None:
+            findings.fault(
+                (*path[:-1], "password"), "stands beside password_file", "keep one of the two, best the file"
+            )
+        elif user.password_file is not None:
+            user = replace(user, password=_secret(user.password_file, file, path, findings))
+        users.append(user)
     doors = []
     for number, door in enumerate(config.doors):
         codes = []
@@ -156,7 +166,7 @@ def _with_secret_files(config: Config, file: FilePath, findings: _Findings) -> C
                 code = replace(code, digits=digits)
             codes.append(code)
         doors.append(replace(door, codes=tuple(codes)))
-    return replace(config, accounts=tuple(accounts), doors=tuple(doors))
+    return replace(config, accounts=tuple(accounts), users=tuple(users), doors=tuple(doors))
 
 
 def _secret(name: str, file: FilePath, path: Path, findings: _Findings) -> Secret | None:
@@ -186,6 +196,7 @@ def _secret(name: str, file: FilePath, path: Path, findings: _Findings) -> Secre
 
 def _world_readable(file: str, config: Config, findings: _Findings) -> None:
     inline = any(account.password is not None and account.password_file is None for account in config.accounts)
+    inline |= any(user.password is not None and user.password_file is None for user in config.users)
     inline |= any(
         code.digits is not None and code.digits_file is None for door in config.doors for code in door.codes
     )

@@ -110,13 +110,55 @@ class Account(Section, frozen=True, kw_only=True):
     ] = True
 
 
+class House(Section, frozen=True, kw_only=True):
+    """The station's own registrar, for houses without a PBX. It is there when there are `[[users]]`."""
+
+    domain: Annotated[
+        str | None,
+        forms.HOST,
+        says(
+            "What people type as server or domain into their phones. Left out: whatever name or address they reach "
+            "the station by.",
+            "house.lan",
+        ),
+    ] = None
+    max_bindings: Annotated[
+        int, Meta(ge=1, le=16), says("Phones that one user may have; beyond, the one heard longest ago goes.")
+    ] = 5
+    min_expires_s: Annotated[
+        int, Meta(ge=10, le=3600), says("Shortest time a phone may register for, in seconds.")
+    ] = 60
+    max_expires_s: Annotated[
+        int, Meta(ge=60, le=86400), says("Longest time, in seconds; who asks for more gets this.")
+    ] = 3600
+
+
+class User(Section, frozen=True, kw_only=True):
+    """Somebody of the house whose monitors, apps and browsers register at the station itself, at most 32. Wherever
+    a target is named, this name means this user and not a number at an account."""
+
+    name: Annotated[
+        str, forms.NAME, says("User name in the phone, and the name that ring plans and other users call.", "anna")
+    ]
+    password: Annotated[Secret | None, says("Password. Better kept in a file: see `password_file`.")] = None
+    password_file: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says("File whose first line is the password; looked up like that of an account.", "anna-password"),
+    ] = None
+    display_name: Annotated[
+        str | None, forms.SOME_TEXT, says("Name shown to people beside the user name.", "Anna, 1A")
+    ] = None
+
+
 class Stage(Section, frozen=True, kw_only=True):
     """One stage of a button's ring plan: who rings at once, and for how long before the next stage."""
 
     ring: Annotated[
         tuple[Annotated[str, forms.TARGET], ...],
         says(
-            "Who rings, all at once: numbers at the account's domain, or SIP URIs (no server needed).",
+            "Who rings, all at once: users of the house, numbers at the account's domain, or SIP URIs (no server "
+            "needed). A name of `[[users]]` is that user, whose phones all ring.",
             ["101", "102"],
         ),
     ]
@@ -186,11 +228,11 @@ class Incoming(Section, frozen=True, kw_only=True):
         says("Refuse every call to the station, or answer those of `from` that can prove who they are."),
     ] = "refuse"
     from_: Annotated[
-        tuple[Annotated[str, forms.SIP_URI], ...],
+        tuple[Annotated[str, forms.CALLER], ...],
         says(
-            "Who may call. A From header alone proves nothing: the call has to come through the account's server "
-            "or from the target's own address.",
-            ["sip:101@pbx.example.org"],
+            "Who may call: users of the house by name, others by SIP URI. A From header alone proves nothing: a "
+            "user gives his password, others come through the account's server or from their own address.",
+            ["anna", "sip:101@pbx.example.org"],
         ),
     ] = field(name="from", default=())
 
@@ -262,6 +304,8 @@ class Config(Section, frozen=True, kw_only=True):
     station: Station = Station()
     sip: Sip = Sip()
     accounts: tuple[Account, ...] = ()
+    house: House = House()
+    users: tuple[User, ...] = ()
     buttons: tuple[Button, ...] = ()
     doors: tuple[Door, ...] = ()
     calls: Calls = Calls()
@@ -272,6 +316,9 @@ class Config(Section, frozen=True, kw_only=True):
     def account(self, name: str | None) -> Account | None:
         """The account of this name; the first of the file for None; None where there is none."""
         return _first(self.accounts, name)
+
+    def user(self, name: str) -> User | None:
+        return next((user for user in self.users if user.name == name), None)
 
     def button(self, name: str) -> Button | None:
         return next((button for button in self.buttons if button.name == name), None)

@@ -1,7 +1,8 @@
 """An indoor monitor: a second user agent on the same stack, which stands in the flat of the demonstration.
 
-It rings with 183 and looks at the visitor before it answers, talks, types the code, and keeps what it saw and
-heard: the picture as PNG, the sound as WAV. It is told when to do what by `show`; it decides nothing itself.
+It registers at the station as a user of the house, rings with 183 and looks at the visitor before it answers,
+talks, types the code, and keeps what it saw and heard: the picture as PNG, the sound as WAV. It is told when to do
+what by `show`; it decides nothing itself.
 """
 
 import asyncio
@@ -19,8 +20,9 @@ from firmware.media.leg import MediaLeg
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sdp.offer_answer import LocalMedia, OfferAnswer
 from firmware.sip import events as sip_events
-from firmware.sip.configuration import Configuration
+from firmware.sip.configuration import Account, Configuration
 from firmware.sip.core import Core
+from firmware.sip.uri import Uri
 
 if TYPE_CHECKING:
     from firmware.sip.events import Event
@@ -41,16 +43,26 @@ class IndoorMonitor:
         self.pictures_before_answer = 0
         self.speaker_file = folder / "heard-in-the-flat.wav"
         self._on_change = on_change
-        self._core = Core(Configuration(user_agent="Portero demo monitor"), random=os.urandom)
-        self._phone = SipEndpoint(self._core, listen=[(HOST, 0)], on_event=self._sip_event)
+        self._phone: SipEndpoint | None = None
         self._engine: Engine | None = None
         self._leg: MediaLeg | None = None
         self._screen: Screen | None = None
         self._answer = b""
         self._call = 0
 
-    async def start(self) -> str:
-        """Returns the SIP URI that rings it."""
+    async def start(self, server: str, user: str, password: str) -> None:
+        """Register at `server`, a SIP URI, and wait for calls."""
+        registrar = Uri.parse(server)
+        account = Account(
+            name="station",
+            address=registrar.replace(user=user, port=None),
+            registrar=registrar,
+            username=user,
+            password=password,
+        )
+        configuration = Configuration(accounts=(account,), user_agent="Portero demo monitor")
+        core = Core(configuration, random=os.urandom)
+        self._phone = SipEndpoint(core, listen=[(HOST, 0)], on_event=self._sip_event)
         await self._phone.start()
         loop = asyncio.get_running_loop()
         self._engine = Engine(
@@ -58,11 +70,10 @@ class IndoorMonitor:
             camera=None,
             call_soon=loop.call_soon_threadsafe,
         )
-        port = self._phone.addresses[0][1]
-        return f"sip:flat@{HOST}:{port}"
 
     async def stop(self) -> None:
-        await self._phone.stop(2.0)
+        if self._phone is not None:
+            await self._phone.stop(2.0)
         self._close_media()
         if self._engine is not None:
             self._engine.close()
@@ -70,6 +81,7 @@ class IndoorMonitor:
     def answer(self) -> None:
         """Lift the receiver."""
         assert self._leg is not None
+        assert self._phone is not None
         self.pictures_before_answer = self._screen.count if self._screen is not None else 0
         self.answered = True
         self._phone.accept(self._call, self._answer)
@@ -93,6 +105,7 @@ class IndoorMonitor:
         self._on_change()
 
     def _ring(self, event: sip_events.IncomingCall) -> None:
+        assert self._phone is not None
         if self._call or self._engine is None:
             self._phone.hangup(event.call, status=486)
             return

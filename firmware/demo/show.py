@@ -1,7 +1,7 @@
 """The demonstration: starts portero-door and portero as the processes they are, an indoor monitor beside them,
 makes one call from the press to the open door, and tells what happens from the station's own events.
 
-    press, ring, picture before the answer, answer, talk, code, relay, hang up
+    register, press, ring, picture before the answer, answer, talk, code, relay, hang up
 
 Every step has a deadline; what was not seen is named at the end.
 """
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -20,6 +21,7 @@ from firmware.api.doorctl import demo_folder
 from firmware.demo.monitor import IndoorMonitor
 
 CODE = "2580"
+USER = "flat"  # as whom the monitor registers at the station
 LOOK_S, TALK_S = 1.0, 2.0  # the flat looks before it answers, and talks before it opens
 STEP_S = 15.0
 DOOR_VOICE_HZ = 440
@@ -27,6 +29,7 @@ DOOR_VOICE_HZ = 440
 _BESIDE = Path(sys.argv[0]).resolve().parent  # where the other programs of this installation are
 
 STEPS = {  # what a whole call shows, by kind of event, and the words for it
+    "user-registered": "the monitor registers at the station",
     "button-pressed": "the button was pressed",
     "invite-sent": "INVITE left",
     "leg-ringing": "the monitor rings",
@@ -76,10 +79,14 @@ class _Show:
             loop.add_signal_handler(number, self._stopping.set)
         tasks: list[asyncio.Task[None]] = []
         try:
-            config = self._write_configuration(await self._monitor.start())
-            await self._start_children(config)
+            password = secrets.token_urlsafe(12)
+            await self._start_children(self._write_configuration(password))
             tasks.append(asyncio.create_task(self._follow()))
             await self._wait(lambda: "station-started" in self._seen, "the station starts")
+            listen = (await self._ask("status"))["listen"][0]
+            await self._monitor.start(f"sip:{listen}", USER, password)
+            await self._wait(lambda: "user-registered" in self._seen, "the monitor registers at the station")
+            self._say(f"the monitor is registered at the station, as {USER}")
             call = asyncio.create_task(self._one_call())
             stop = asyncio.create_task(self._stopping.wait())
             await asyncio.wait({call, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -172,7 +179,7 @@ class _Show:
 
     # --- the station beside us -----------------------------------------------------------------------------
 
-    def _write_configuration(self, flat: str) -> Path:
+    def _write_configuration(self, password: str) -> Path:
         run_dir, state_dir = self._folder / "run", self._folder / "state"
         for folder in (run_dir, state_dir):
             shutil.rmtree(folder, ignore_errors=True)
@@ -185,7 +192,8 @@ class _Show:
                 board=json.dumps(str(board)),
                 run=json.dumps(str(run_dir)),
                 state=json.dumps(str(state_dir)),
-                flat=json.dumps(flat),
+                user=json.dumps(USER),
+                password=json.dumps(password),
                 code=json.dumps(CODE),
             )
         )
@@ -339,6 +347,10 @@ state_dir = {state}
 [sip]
 listen = ["127.0.0.1:0"]
 
+[[users]]
+name = {user}
+password = {password}
+
 [[buttons]]
 name = "flat"
 input = "button1"
@@ -347,7 +359,7 @@ display_name = "Street door"
 doors = ["street"]
 
 [[buttons.stages]]
-ring = [{flat}]
+ring = [{user}]
 seconds = 30
 
 [[doors]]

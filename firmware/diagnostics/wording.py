@@ -21,6 +21,8 @@ def describe(event: Event) -> str:
         case events.DoorSound():
             return f"visitor hears {event.sound}"
         case events.InviteSent():
+            if event.phone:
+                return f"INVITE sent to the phone at {event.phone}"
             return "INVITE sent" + (f" by account {event.account}" if event.account else ", no server")
         case events.LegTrying():
             return "100 Trying"
@@ -77,6 +79,15 @@ def _describe_station(event: Event) -> str:
             answer = f": {event.status} {event.reason}".rstrip() if event.status or event.reason else ""
             retry = f", next attempt in {event.retry_s:.0f} s" if event.retry_s else ""
             return f"account {event.account} {event.state}{answer}{retry}"
+        case events.UserRegistered():
+            return f"user {event.user} registered from {event.source}" + (
+                f" ({event.agent})" if event.agent else ""
+            )
+        case events.UserUnregistered():
+            return f"user {event.user} no longer at {event.contact}{_because(event.reason)}"
+        case events.UserRefused():
+            locked = f"; {event.source} is locked for {event.locked_s:.0f} s" if event.locked_s else ""
+            return f"{event.request} as {event.user} from {event.source} refused: {event.reason}{locked}"
         case events.Fault():
             return f"fault: {event.where}: {event.what}; {event.remedy}"
         case events.FaultCleared():

@@ -25,6 +25,7 @@ from firmware.sip.actions import CloseFlow, OpenFlow, Resolve, Send
 from firmware.sip.core import Core
 from firmware.sip.errors import RemoteProtocolError
 from firmware.sip.events import Event
+from firmware.sip.location import Binding
 from firmware.sip.message import Request, Response
 from firmware.sip.types import Flow, Target, Transport
 from firmware.sip.uri import Uri
@@ -170,10 +171,17 @@ class SipEndpoint:
         account: str | None = None,
         display_name: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
+        binding: Binding | None = None,
     ) -> int:
         try:
             return self._core.invite(
-                target, sdp, self._loop.time(), account=account, display_name=display_name, headers=headers
+                target,
+                sdp,
+                self._loop.time(),
+                account=account,
+                display_name=display_name,
+                headers=headers,
+                binding=binding,
             )
         finally:
             self._flush()
@@ -201,6 +209,14 @@ class SipEndpoint:
     def info(self, call: int, content_type: str, body: bytes) -> None:
         self._core.info(call, content_type, body, self._loop.time())
         self._flush()
+
+    def bindings(self, user: str) -> tuple[Binding, ...]:
+        """Where a user of the house can be reached now."""
+        return self._core.bindings(user, self._loop.time())
+
+    def restore_bindings(self, bindings: Sequence[Binding], now: float) -> None:
+        """Before `start`; `now` is the loop's time."""
+        self._core.restore_bindings(bindings, now)
 
     def local_host_towards(self, uri_or_host: str) -> str:
         """Our address as a peer at `uri_or_host` would see it, for SDP. Never waits: an unknown name gets the

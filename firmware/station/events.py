@@ -88,6 +88,7 @@ class InviteSent(Event):
     leg: str
     target: str
     account: str = ""  # empty: straight to the target, no server
+    phone: str = ""  # where the phone of a user of the house is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +302,40 @@ class RegistrationChanged(Event):
     reason: str
     retry_s: float = 0.0
     expires_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRegistered(Event):
+    """A phone of a user of the house can be rung from now on."""
+
+    kind: ClassVar[str] = "user-registered"
+    user: str
+    contact: str
+    source: str  # transport and address it registered from
+    agent: str  # what it calls itself
+    expires_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserUnregistered(Event):
+    kind: ClassVar[str] = "user-unregistered"
+    user: str
+    contact: str
+    reason: str  # "unregistered", "expired", "connection closed", "moved", "too many phones"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRefused(Event):
+    """Somebody claimed to be a user of the house and did not prove it, or wanted what is not his. `locked_s`: the
+    address he came from is not heard for so long."""
+
+    kind: ClassVar[str] = "user-refused"
+    user: str  # as claimed
+    source: str
+    request: str
+    status: int
+    reason: str
+    locked_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

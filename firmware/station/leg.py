@@ -48,6 +48,7 @@ class Leg:
         self.press = press
         self.party = party
         self.account = account
+        self.phone = ""  # which of a user's phones this is, for people
         self.direction: Literal["outgoing", "incoming"] = "outgoing"
         self.call = 0
         self.reader = reader

@@ -8,6 +8,7 @@ Nothing here waits: a press becomes an INVITE within the same call.
 import asyncio
 import logging
 import secrets
+from dataclasses import replace
 
 from firmware.config import Button, Config
 from firmware.media import events as media_events
@@ -17,12 +18,14 @@ from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sdp.errors import OutOfTurn, SdpError
 from firmware.sip import events as sip_events
 from firmware.sip.errors import ProtocolError
+from firmware.sip.location import Binding
 from firmware.sip.uri import Uri
 from firmware.station import events
 from firmware.station.access import Code, CodeReader, Decision, Grant, Lockout, Policy
 from firmware.station.doors import Doors
 from firmware.station.events import EventStream, Evidence, PressAction
 from firmware.station.faults import Faults
+from firmware.station.house import House, HouseEvent, describe_phone, proven_caller
 from firmware.station.leg import Leg, MediaSettings, digit_of_info, sends_sound
 from firmware.station.overview import Overview
 from firmware.station.status import ControlError
@@ -70,6 +73,7 @@ class Station:
         self._phone = phone
         self._engine = engine
         self._faults = Faults(stream)
+        self.house = House(config, self._faults, phone, loop)
         self.doors = Doors(config, self._faults, door, loop, self._opened, self._not_opened)
         self._loop = loop
         self._now = loop.time
@@ -138,6 +142,7 @@ class Station:
             visit.cancel("station stops", now)
             self._carry_out(visit)
         self._engine.play(None)
+        self.house.stop()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -150,6 +155,9 @@ class Station:
         if isinstance(event, sip_events.IncomingCall):
             self._incoming(event)
             return
+        if isinstance(event, HouseEvent):
+            self.house.take(event)
+            return
         leg = self._by_call.get(getattr(event, "call", 0))
         if leg is None:
             return
@@ -158,7 +166,9 @@ class Station:
         match event:
             case sip_events.InviteSent():
                 self._stream.publish(
-                    events.InviteSent(press=leg.press, leg=leg.name, target=leg.party, account=leg.account)
+                    events.InviteSent(
+                        press=leg.press, leg=leg.name, target=leg.party, account=leg.account, phone=leg.phone
+                    )
                 )
             case sip_events.CallTrying():
                 visit.leg_trying(leg.name)
@@ -244,15 +254,18 @@ class Station:
         incoming = self._config.calls.incoming
         if incoming.policy != "auto-answer":
             return FORBIDDEN, "calls to the station are refused (calls.incoming.policy)", ""
-        allowed = next((uri for uri in map(Uri.parse, incoming.from_) if _same_user(uri, event.caller.uri)), None)
-        if allowed is None:
-            return FORBIDDEN, "the caller is not in calls.incoming.from", ""
-        if event.account:
-            proven = f"through the server of account {event.account}"
-        elif event.source.remote[0] == allowed.host:
-            proven = f"from its own address {allowed.host}"
-        else:
-            return FORBIDDEN, "the caller did not prove who it is: a From header is no proof", ""
+        proven = proven_caller(event, incoming.from_)
+        if not proven:
+            addresses = [Uri.parse(text) for text in incoming.from_ if ":" in text]  # the others are names of users
+            allowed = next((uri for uri in addresses if _same_user(uri, event.caller.uri)), None)
+            if allowed is None:
+                return FORBIDDEN, "the caller is not in calls.incoming.from", ""
+            if event.account:
+                proven = f"through the server of account {event.account}"
+            elif event.source.remote[0] == allowed.host:
+                proven = f"from its own address {allowed.host}"
+            else:
+                return FORBIDDEN, "the caller did not prove who it is: a From header is no proof", ""
         if self._active is not None and self._active.phase in ("ringing", "talking"):
             return BUSY_HERE, "the door is in use", ""
         if not event.sdp:
@@ -370,7 +383,8 @@ class Station:
 
     def status(self) -> dict[str, object]:
         now = self._now()
-        return self.overview.status(now, self._lockout.remaining_s(now)).as_dict()
+        status = self.overview.status(now, self._lockout.remaining_s(now))
+        return replace(status, users=self.house.status()).as_dict()
 
     def press(self, button: str, source: str = "doorctl") -> dict[str, object]:
         """A press by hand of the technician; without a name, the first button."""
@@ -383,8 +397,12 @@ class Station:
         """Calls a target from the door, as if a button with just this target were pressed."""
         if self._active is not None and self._active.phase in ("ringing", "talking"):
             raise ControlError("the door is in a call; end it first with: doorctl hangup")
+        user = self.house.user(target)
+        if user is not None and not self.house.phones(user):
+            raise ControlError(f"{user} is not registered; doorctl status shows who is")
         try:
-            self._resolve(target, None)
+            if user is None:
+                self._resolve(target, None)
         except (ProtocolError, ValueError) as error:
             raise ControlError(f'"{target}" cannot be called: {error}') from error
         plan = Plan(BY_HAND, (Stage((target,), 60.0),), doors=tuple(d.name for d in self._config.doors))
@@ -478,14 +496,32 @@ class Station:
         self._engine.play(tone)
 
     def _start_leg(self, visit: Visit, name: str, target: str) -> None:
+        user = self.house.user(target)
+        if user is None:
+            self._invite(visit, name, target, None)
+            return
+        phones = self.house.phones(user)
+        if not phones:
+            visit.leg_ended(name, "us", 0, f"{user} is not registered", {}, self._now())
+            return
+        names = [name, *(visit.split(name) for _ in phones[1:])]
+        for each, binding in zip(names, phones, strict=True):
+            self._invite(visit, each, target, binding)
+
+    def _invite(self, visit: Visit, name: str, target: str, binding: Binding | None) -> None:
+        """Call a target, or the phone that a user of the house registered with `binding`."""
         now = self._now()
         try:
-            uri, account, via = self._resolve(target, visit.plan.name)
+            if binding is not None:
+                uri, account, via = binding.uri, "", binding.next_hop
+            else:
+                uri, account, via = self._resolve(target, visit.plan.name)
             leg = self._open_leg(name, visit, target, account, self._phone.local_host_towards(str(via)))
         except (ProtocolError, ValueError, OSError) as error:
             self._faults.set(f"target {target}", f"cannot be called: {error}", "correct the target, or the network")
             visit.leg_ended(name, "us", 0, str(error), {}, now)
             return
+        leg.phone = describe_phone(binding) if binding is not None else ""
         button = self._config.button(visit.plan.name)
         try:
             leg.call = self._phone.invite(
@@ -493,6 +529,7 @@ class Station:
                 leg.offer(),
                 account=account or None,
                 display_name=button.display_name if button is not None else None,
+                binding=binding,
             )
         except (ProtocolError, OSError) as error:
             self._forget(name)

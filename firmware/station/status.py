@@ -27,6 +27,25 @@ class AccountStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PhoneStatus:
+    """A phone that a user of the house registered. `expires_s`: seconds until it has to come again."""
+
+    contact: str
+    source: str
+    agent: str
+    expires_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserStatus:
+    """A user of the house; without phones nobody rings."""
+
+    name: str
+    display_name: str
+    phones: tuple[PhoneStatus, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoorStatus:
     """A door's relay line. `active` is None while the lock process is away and nobody knows."""
 
@@ -80,6 +99,7 @@ class Status:
     lock_process: bool
     locked_out_s: float = 0.0  # no code is accepted for so long
     accounts: tuple[AccountStatus, ...] = ()
+    users: tuple[UserStatus, ...] = ()
     buttons: tuple[str, ...] = ()
     doors: tuple[DoorStatus, ...] = ()
     calls: tuple[CallStatus, ...] = ()

@@ -188,6 +188,13 @@ class Visit:
         if self.phase in ("ringing", "talking"):
             self._close("cancelled" if self.phase == "ringing" else "answered", reason, None, now)
 
+    def split(self, leg: str) -> str:
+        """One more leg to the same target, for whom has several phones; returns its name."""
+        self._numbered += 1
+        name = f"{self.press}.{self._numbered}"
+        self._legs[name] = _Leg(self._legs[leg].target)
+        return name
+
     def leg_trying(self, leg: str) -> None:
         if leg in self._legs:
             self._tell(events.LegTrying(press=self.press, leg=leg))

@@ -123,11 +123,44 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
 # --- what is wrong with a value, and what to write ---------------------------------------------------------
 
 ACCOUNT = '[[accounts]]\nname = "pbx"\naddress = "sip:door@pbx"\n'
+USER = '[[users]]\nname = "anna"\npassword = "anna-secret"\n'
 OTHER_DOOR = (
     '[[doors]]\nname = "garage"\nrelay = "relay2"\n  [[doors.codes]]\n  name = "other"\n  digits = "58231"\n'
 )
 
 WRONG = [
+    (
+        USER + USER + MINIMAL,
+        '5: users[1].name: "anna" is users[0] already; write a name of its own',
+    ),
+    (
+        USER.replace("anna", "door") + MINIMAL,
+        '2: users[0].name: "door" is the station itself; write another name',
+    ),
+    (
+        ACCOUNT.replace("door@", "gate@") + USER.replace("anna", "gate") + MINIMAL,
+        '5: users[0].name: "gate" is the station itself at account "pbx"; write another name',
+    ),
+    (
+        '[[users]]\nname = "anna"\n' + MINIMAL,
+        '1: users[0].password: is missing; write password = "..." or password_file = "..."',
+    ),
+    (
+        "".join(USER.replace("anna", f"anna{n}") for n in range(33)) + MINIMAL,
+        "97: users[32]: is user number 33; there may be 32; use a PBX for more",
+    ),
+    (
+        '[house]\ndomain = "sip:house.lan:5060"\n' + USER + MINIMAL,
+        '2: house.domain: "sip:house.lan:5060" is no host name; write "house.lan"',
+    ),
+    (
+        "[house]\nmin_expires_s = 3000\nmax_expires_s = 100\n" + USER + MINIMAL,
+        "2: house.min_expires_s: 3000 is more than max_expires_s, 100; write min_expires_s = 60",
+    ),
+    (
+        '[calls.incoming]\npolicy = "auto-answer"\nfrom = ["ana"]\n' + USER + MINIMAL,
+        '3: calls.incoming.from[0]: "ana" is none of [[users]]; write "anna"',
+    ),
     ("[statoin]\n" + MINIMAL, "1: statoin: is not a key of this table; did you mean station?"),
     (changed("relay =", "realy ="), "9: doors[0].realy: is not a key of this table; did you mean relay?"),
     (changed("relay =", "realy ="), '7: doors[0].relay: is missing; write relay = "relay1"'),
@@ -270,8 +303,8 @@ WRONG = [
     ),
     (
         changed('["sip:monitor@192.168.1.20"]', '["101"]'),
-        '6: buttons[0].stages[0].ring[0]: "101" is a number, and there is no account to dial it at; '
-        'write "sip:101@" and the address of the phone, or add [[accounts]]',
+        '6: buttons[0].stages[0].ring[0]: "101" is neither a user of the house nor, without an account, a number; '
+        'write "sip:101@" and the address of the phone, or add [[users]] or [[accounts]]',
     ),
     (
         changed('["sip:monitor@192.168.1.20"]', '["monitor@192.168.1.20"]'),
@@ -425,6 +458,24 @@ def test_a_secret_of_the_wrong_form_is_not_shown(write: Write) -> None:
 
 WARNINGS = [
     (
+        ACCOUNT + USER.replace("anna", "101") + changed("sip:monitor@192.168.1.20", "101"),
+        '12: warning: buttons[0].stages[0].ring[0]: "101" is the user of the house, not the number at account "pbx"; '
+        'write "sip:101@pbx" if the number is meant',
+    ),
+    (
+        ACCOUNT + USER + changed("sip:monitor@192.168.1.20", "ana"),
+        '12: warning: buttons[0].stages[0].ring[0]: "ana" is no user of the house and is dialled at the account; '
+        'write "anna" if that user is meant',
+    ),
+    (
+        USER.replace("anna-secret", "1234") + MINIMAL,
+        "3: warning: users[0].password: has fewer than 8 characters; write a longer one: nobody types it twice",
+    ),
+    (
+        '[house]\ndomain = "house.lan"\n' + MINIMAL,
+        "2: warning: house.domain: has no effect: nobody can register; write [[users]], or remove it",
+    ),
+    (
         changed('doors = ["street"]\n', ""),
         '1: warning: buttons[0].doors: is not there: who answers this button opens no door; write doors = ["street"], '
         "or doors = [] if that is meant",
@@ -525,6 +576,24 @@ def test_secrets_come_from_files_beside_the_configuration(write: Write, tmp_path
     loaded = config.load(path)
     assert loaded.accounts[0].password == Secret("s p a c e")
     assert loaded.doors[0].codes[0].digits == Secret("58231")
+
+
+def test_a_ring_plan_names_a_user_without_any_account(write: Write) -> None:
+    path = write(USER + changed("sip:monitor@192.168.1.20", "anna"))
+    assert problems(path) == []
+    assert config.load(path).user("anna") is not None
+
+
+def test_a_users_password_comes_from_a_file_and_is_shown_nowhere(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "anna").write_text("anna-secret\n")
+    path = write(USER.replace("password", "password_file").replace("anna-secret", "anna") + MINIMAL)
+    path.chmod(0o640)
+    loaded = config.load(path)
+    assert loaded.users[0].password == Secret("anna-secret")
+    assert "secret" not in repr(loaded)
+    assert problems(write(USER + 'password_file = "anna"\n' + MINIMAL))[0].endswith(
+        "users[0].password: stands beside password_file; keep one of the two, best the file"
+    )
 
 
 def test_secrets_come_from_systemds_credentials(

@@ -1,16 +1,19 @@
 """The station between fakes of its neighbours: SIP endpoint, media engine, lock process."""
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
-from firmware.config import Account, Button, Calls, Code, Config, Door, Incoming, Secret, Stage
+from firmware.config import Account, Button, Calls, Code, Config, Door, Incoming, Secret, Stage, User
 from firmware.media import events as media_events
 from firmware.net import door_client
 from firmware.sdp.agreement import LocalMedia
 from firmware.sdp.offer_answer import OfferAnswer
 from firmware.sip import events as sip_events
+from firmware.sip.location import Binding
 from firmware.sip.types import Flow
 from firmware.sip.uri import NameAddr, Uri
 from firmware.station import events
@@ -24,12 +27,17 @@ class Phone:
     def __init__(self):
         self.invites, self.hangups, self.accepted, self.answers = [], [], [], []
         self.number = 0
+        self.users, self.over = {}, []  # bindings of each, and those that invites went over
 
     def local_host_towards(self, _):
         return "127.0.0.1"
 
-    def invite(self, uri, sdp, *, account=None, display_name=None):
+    def bindings(self, user):
+        return self.users.get(user, ())
+
+    def invite(self, uri, sdp, *, account=None, display_name=None, binding=None):
         self.number += 1
+        self.over.append(binding)
         self.invites.append((self.number, str(uri), account, display_name, sdp))
         return self.number
 
@@ -390,6 +398,84 @@ def test_hold_and_keyframe_requests_of_the_peer_are_answered(house):
     assert house.engine.legs["1.1"].keyframes == 1
     house.sip(sip_events.InfoReceived(1, "application/dtmf-relay", b"Signal= 5\r\nDuration=160\r\n"))
     assert house.engine.legs["1.1"].digits == ["5"]
+
+
+ANNA = User(name="anna", password=Secret("anna-secret"), display_name="Anna, 1A")
+
+
+def a_phone_of_anna(port):
+    contact = NameAddr.parse(f"<sip:anna@192.0.2.7:{port}>")
+    return Binding("anna", contact, 1600.0, 600, "call-id", 1, "udp", ("192.0.2.7", port), agent="monitor/2.1")
+
+
+@pytest.fixture
+def anna(tmp_path):
+    """A house with a user, whom the button rings beside a number at the PBX."""
+    config = replace(
+        CONFIG,
+        users=(ANNA,),
+        station=replace(CONFIG.station, state_dir=str(tmp_path)),
+        buttons=(Button(name="flat", input="button1", stages=(Stage(ring=("anna", "101"), seconds=20),)),),
+        calls=Calls(incoming=Incoming(policy="auto-answer", from_=("anna",))),
+    )
+    return House(config)
+
+
+def test_all_phones_of_a_user_ring_in_the_stage_and_beside_them_the_number(anna):
+    phones = anna.phone.users["anna"] = (a_phone_of_anna(5060), a_phone_of_anna(5070))
+    anna.station.pressed("flat", "gpio", anna.now)
+    assert [uri for _, uri, *_ in anna.phone.invites] == [
+        "sip:anna@192.0.2.7:5060",
+        "sip:anna@192.0.2.7:5070",
+        "sip:101@pbx.example.org",
+    ]
+    assert anna.phone.over == [*phones, None]
+    anna.sip(sip_events.CallAnswered(2, "tag", a_peer_answers(anna.phone.invites[1][4])))
+    assert [call for call, *_ in anna.phone.hangups] == [1, 3]
+
+
+def test_a_user_without_a_phone_fails_at_once_and_says_so(anna):
+    anna.station.pressed("flat", "gpio", anna.now)
+    (failed,) = anna.kinds(events.LegFailed)
+    assert failed.reason == "anna is not registered"
+    assert [uri for _, uri, *_ in anna.phone.invites] == ["sip:101@pbx.example.org"]
+
+
+def test_the_invite_event_names_the_phone_that_rings(anna):
+    anna.phone.users["anna"] = (a_phone_of_anna(5060),)
+    anna.station.pressed("flat", "gpio", anna.now)
+    anna.sip(sip_events.InviteSent(1, None))
+    (sent,) = anna.kinds(events.InviteSent)
+    assert (sent.target, sent.phone, sent.account) == ("anna", "192.0.2.7:5060 (monitor/2.1)", "")
+
+
+def test_call_by_hand_of_a_user_who_is_not_registered_is_refused(anna):
+    with pytest.raises(ControlError, match="anna is not registered"):
+        anna.station.call("anna")
+
+
+def test_a_user_who_proved_himself_may_call_and_one_who_did_not_may_not(anna):
+    event = incoming(9, "sip:anna@192.0.2.1")
+    anna.sip(event)
+    assert anna.phone.hangups == [(9, 403, "")]
+    anna.sip(dataclasses.replace(event, user="anna"))
+    assert [call for call, _ in anna.phone.accepted] == [9]
+    assert "password" in anna.kinds(events.IncomingCall)[0].proven
+
+
+def test_users_and_their_phones_are_in_the_status_and_in_events(anna):
+    binding = a_phone_of_anna(5060)
+    anna.phone.users["anna"] = (binding,)
+    anna.sip(sip_events.UserRegistered(binding, again=False))
+    anna.sip(sip_events.UserRegistered(binding, again=True))
+    assert [event.source for event in anna.kinds(events.UserRegistered)] == ["udp:192.0.2.7:5060"]
+    (user,) = anna.station.status()["users"]
+    assert user["phones"] == (
+        {"contact": "sip:anna@192.0.2.7:5060", "source": "udp:192.0.2.7:5060", "agent": "monitor/2.1",
+         "expires_s": 600.0},
+    )  # fmt: skip
+    anna.sip(sip_events.UserUnregistered(binding, "expired"))
+    assert [event.reason for event in anna.kinds(events.UserUnregistered)] == ["expired"]
 
 
 def test_failed_registration_is_a_fault_until_it_works(house):
