@@ -351,10 +351,12 @@ class DigestServer:
     def status(self) -> Literal[401, 407]:
         return 407 if self.proxy else 401
 
-    def challenge(self, response: Response, now: float, *, stale: bool = False) -> None:
-        """Put the challenges, strongest first, into a 401 or 407."""
+    def challenge(
+        self, response: Response, now: float, *, stale: bool = False, algorithms: tuple[str, ...] | None = None
+    ) -> None:
+        """Put the challenges, strongest first, into a 401 or 407; `algorithms` are fewer than all."""
         name = "Proxy-Authenticate" if self.proxy else "WWW-Authenticate"
-        for algorithm in self.algorithms:
+        for algorithm in algorithms or self.algorithms:
             nonce = self._nonce(now)
             response.headers.add(name, str(Challenge(self.realm, nonce, algorithm, ("auth",), None, stale)))
 

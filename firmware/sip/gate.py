@@ -4,8 +4,12 @@ A source (one IPv4 address, one IPv6 /64) that was wrong five times within five 
 while, twice as long each further time. Only the source is locked, never a user: a phone that is registered from its
 address and port stays heard, or anybody who knows a name could keep its owner out. An unknown user gets the
 same challenges as a known one. Nothing of a password comes back.
+
+RFC 8760 has a client pass over challenges that it does not know; libre before 2.0 gives up instead ("Function not
+implemented"). Such a phone, and any that comes again without credentials after a challenge, is asked for MD5 alone.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +27,9 @@ WRONG_MOST, WRONG_WITHIN_S = 5, 300.0
 LOCK_S, LOCK_LONGEST_S = 30.0, 3600.0
 _SOURCES_MOST = 1024
 _WRONG = "wrong user name or password"
+_MD5 = ("MD5",)
+_Phone = tuple[str, str]  # address and user
+_knows_md5_only = re.compile(r"baresip v[01]\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class Gate:
         self._user_agent = DigestServer(house.realm, random)
         self._proxy = DigestServer(house.realm, random, proxy=True)
         self._sources: OrderedDict[str, _Source] = OrderedDict()
+        self._challenged: OrderedDict[_Phone, str] = OrderedDict()  # and the Call-ID, until credentials come
+        self._md5_only: OrderedDict[_Phone, str] = OrderedDict()
 
     def prove(
         self, request: Request, flow: Flow, now: float, *, claimed: str, proxy: bool = False
@@ -72,14 +81,29 @@ class Gate:
         if locked_s:
             return Refusal(503, "Too many wrong passwords", (("Retry-After", str(int(locked_s) + 1)),))
         server = self._proxy if proxy else self._user_agent
+        if "Authorization" in request.headers:
+            self._challenged.pop((flow.remote[0], claimed), None)
         verdict = server.verify(request, self._password, now)
         if verdict.user:
             return self._name(verdict.user)
         if verdict.reason == _WRONG:
             self._wrong(request, flow, claimed, now)
         response = Response(server.status)
-        server.challenge(response, now, stale=verdict.stale)
+        md5_only = self._takes_md5_only(request, flow, claimed)
+        server.challenge(response, now, stale=verdict.stale, algorithms=_MD5 if md5_only else None)
         return Refusal(server.status, "", tuple(response.headers))
+
+    def _takes_md5_only(self, request: Request, flow: Flow, claimed: str) -> bool:
+        """Whether to ask this phone for MD5 alone; remembers that it was challenged."""
+        who = (flow.remote[0], claimed)
+        if who not in self._md5_only and "Authorization" not in request.headers:
+            if self._challenged.get(who) == request.call_id or _knows_md5_only.match(
+                request.headers.get("User-Agent") or ""
+            ):
+                _remember(self._md5_only, who, "")
+            else:
+                _remember(self._challenged, who, request.call_id)
+        return who in self._md5_only
 
     def _name(self, given: str) -> str:
         """Phones send the user alone, or user@domain."""
@@ -118,6 +142,13 @@ class Gate:
 
     def __len__(self) -> int:
         return len(self._sources)
+
+
+def _remember(known: OrderedDict[_Phone, str], who: _Phone, what: str) -> None:
+    known[who] = what
+    known.move_to_end(who)
+    while len(known) > _SOURCES_MOST:
+        known.popitem(last=False)
 
 
 def _network(host: str) -> str:

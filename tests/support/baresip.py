@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.kamailio import DOMAIN, Kamailio
+from tests.support.kamailio import DOMAIN
 from tests.support.processes import Program
+from tests.support.sip_server import SipServer
 from tests.support.waiting import wait_until
 
 MODULES = Path("/usr/lib/baresip/modules")
@@ -58,7 +59,7 @@ class Baresip:
         user: str,
         ports: tuple[int, int],
         *,
-        server: Kamailio | None = None,
+        server: SipServer | None = None,
         password: str = "",
         transport: str = "udp",
         host: str = "127.0.0.1",

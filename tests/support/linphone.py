@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from tests.support.kamailio import DOMAIN, Kamailio
+from tests.support.kamailio import DOMAIN
 from tests.support.processes import Program
+from tests.support.sip_server import SipServer
 from tests.support.waiting import wait_until
 
 _CONFIGURATION = """\
@@ -78,7 +79,7 @@ class Linphone:
         user: str,
         ports: int,
         *,
-        server: Kamailio | None = None,
+        server: SipServer | None = None,
         password: str = "",
         transport: str = "udp",
         microphone: Path | None = None,

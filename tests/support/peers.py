@@ -16,6 +16,7 @@ from tests.support.linphone import Linphone
 from tests.support.ports import free_port
 from tests.support.processes import Program
 from tests.support.rtp_phone import RtpPhone
+from tests.support.sip_server import SipServer
 from tests.support.sipp import Sipp
 from tests.support.station import Portero
 from tests.support.twin_phones import TwinPhones
@@ -57,11 +58,11 @@ class Peers:
         _need("kamailio")
         return self.start(Kamailio(self._own("kamailio"), free_port(), users, **options))
 
-    def baresip(self, user: str, *, server: Kamailio | None = None, **options: Any) -> Baresip:
+    def baresip(self, user: str, *, server: SipServer | None = None, **options: Any) -> Baresip:
         _need("baresip")
         if options.get("video", True) and not (MODULES / "avcodec.so").exists():
             pytest.skip("baresip's avcodec module is not installed (make setup installs baresip-ffmpeg)")
-        password = server.users[user] if server else ""
+        password = options.pop("password", server.users[user] if server else "")
         # SIP, and the port above it, which it takes for TLS; then its control port.
         ports = free_port(2), free_port()
         return self.start(
@@ -69,12 +70,12 @@ class Peers:
         )
 
     def linphone(
-        self, user: str, *, server: Kamailio | None = None, tone_hz: float | None = None, **options: Any
+        self, user: str, *, server: SipServer | None = None, tone_hz: float | None = None, **options: Any
     ) -> Linphone:
         _need("linphonec")
         folder = self._own(f"linphone-{user}")
         microphone = write_tone(folder / "tone.wav", tone_hz) if tone_hz else None
-        password = server.users[user] if server else ""
+        password = options.pop("password", server.users[user] if server else "")
         return self.start(
             Linphone(folder, user, free_port(8), server=server, password=password, microphone=microphone, **options)
         )

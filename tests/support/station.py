@@ -14,6 +14,7 @@ from drivers.gpio.simulated import lines_file
 from tests.support.kamailio import DOMAIN, Kamailio
 from tests.support.processes import Program
 from tests.support.relay import RelayWatcher
+from tests.support.sip_server import HouseRegistrar
 from tests.support.waiting import wait_until
 
 BIN = Path(sys.executable).parent
@@ -58,7 +59,7 @@ class Portero:
     """One station. `stages` is the ring plan: for each stage its targets and seconds.
 
     With `server` it registers there as `user`. `sections` adds keys to tables of the configuration, such as
-    {"calls": {"unlock_while_ringing": True}}.
+    {"calls": {"unlock_while_ringing": True}}. `users` register at the station itself, see `registrar`.
     """
 
     def __init__(
@@ -74,10 +75,12 @@ class Portero:
         host: str = "127.0.0.1",
         microphone_hz: int = 620,
         sections: Mapping[str, Section] | None = None,
+        users: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.host = host
         self.sip_port = sip_port
+        self._users = dict(users or {})
         self.speaker = folder / "speaker.wav"
         self._run = folder / "run"
         self._state = folder / "state"
@@ -105,6 +108,10 @@ class Portero:
                 "expires_s": 60,
             }
             text.append(_table("[[accounts]]", account))
+        if users:
+            text.append(_table("[house]", {"domain": DOMAIN}))
+        for name, secret in self._users.items():
+            text.append(_table("[[users]]", {"name": name, "password": secret}))
         button = {"name": BUTTON, "input": "button1", "display_name": "Street door", "doors": [DOOR]}
         text.append(_table("[[buttons]]", button))
         for ring, seconds in stages:
@@ -130,6 +137,11 @@ class Portero:
         """Where the station takes calls."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"sip:door@{host}:{self.sip_port}"
+
+    @property
+    def registrar(self) -> HouseRegistrar:
+        """As a server for phones."""
+        return HouseRegistrar(self.uri.replace("door@", ""), self._users)
 
     # --- life ---
 

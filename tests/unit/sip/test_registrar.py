@@ -38,6 +38,36 @@ def test_first_register_is_challenged_with_sha_256_before_md5():
     assert reachable(door) == []
 
 
+def test_a_phone_that_never_answers_two_challenges_is_asked_for_md5_alone():
+    door = bench()
+    phone = Phone(door)
+    request = phone.request("REGISTER", f"sip:{DOMAIN}", to=f"sip:anna@{DOMAIN}")
+    phone.ask(request)
+    (challenge,) = phone.ask(phone.again(request)).headers.get_all("WWW-Authenticate")
+    assert "MD5" in challenge
+    other = Phone(door, host="10.0.0.3")
+    assert len(other.ask(other.again(request)).headers.get_all("WWW-Authenticate")) == 2
+
+
+def test_libre_before_2_that_fails_on_any_other_challenge_is_asked_for_md5_at_once():
+    door = bench()
+    phone = Phone(door)
+    headers = [("User-Agent", "baresip v1.0.0 (x86_64/linux)")]
+    request = phone.request("REGISTER", f"sip:{DOMAIN}", headers, to=f"sip:anna@{DOMAIN}")
+    (challenge,) = phone.ask(request).headers.get_all("WWW-Authenticate")
+    assert "MD5" in challenge
+
+
+def test_a_phone_that_answers_is_asked_for_both_each_time():
+    door = bench()
+    phone = Phone(door)
+    for _ in range(3):
+        request = phone.request("REGISTER", f"sip:{DOMAIN}", to=f"sip:anna@{DOMAIN}")
+        challenge = phone.ask(request)
+        assert len(challenge.headers.get_all("WWW-Authenticate")) == 2
+        assert phone.ask(phone.proven(request, challenge)).status == 200
+
+
 def test_right_password_makes_a_binding_that_is_listed_and_told():
     door = bench()
     answer = Phone(door).register(expires=600)
