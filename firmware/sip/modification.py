@@ -95,7 +95,14 @@ class Modification:
         self._done()
         if self.pausing:
             self._out.give_up(now)
+        elif not self._out.done:
+            self._stack.schedule.set(now + self._stack.timers.transaction_s, self._forget)
         self._out.cancelled = True
+
+    def _forget(self, now: float) -> None:
+        """The peer said 1xx, then no more, and the call has long ended."""
+        if not self._out.done:
+            self._out.give_up(now)
 
     @property
     def pausing(self) -> bool:
