@@ -98,6 +98,7 @@ class OutgoingCall(Call):
         self._trying = False
         self._hangup: tuple[int, str] | None = None  # asked for before an answer
         self._cancel_sent = False
+        self._used_cseq = 0  # highest in a dialog that we have forgotten and that may come back
 
     def start(self, now: float) -> None:
         self._enter()
@@ -227,9 +228,14 @@ class OutgoingCall(Call):
     def _new_session(self, response: Response) -> Session:
         invite = self._client_request
         session = Session(Dialog.as_client(invite, response), local_sdp=invite.body)
+        session.dialog.local_cseq = max(session.dialog.local_cseq, self._used_cseq)
         if invite.body:
             session.step("we offer")
         return session
+
+    def _drop_session(self, session: Session, now: float) -> None:
+        self._used_cseq = max(self._used_cseq, session.dialog.local_cseq)
+        super()._drop_session(session, now)
 
     def _session_named(self, dialog: str) -> Session | None:
         return self.session if self.session is not None else self._early.get(dialog)

@@ -108,7 +108,7 @@ class SessionTimer:
 
     def failed(self, now: float) -> None:
         """Our refresh was refused; the session lasts until it expires."""
-        if self.state == "refreshing":
+        if self.state == "refreshing" and (self._refresh is None or not self._refresh.active):
             self._refresh = self._schedule.set(now + self.interval_s / 8, self._due)
 
     # --- as server ------------------------------------------------------------------------------------------
