@@ -30,7 +30,7 @@ from firmware.media.engine import Engine
 from firmware.net.door_client import DoorClient
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sip.configuration import STATION_NAMES, Account, Configuration, House, User
-from firmware.sip.core import Core
+from firmware.sip.trace import Trace, TracedCore
 from firmware.sip.uri import Uri
 from firmware.station import events
 from firmware.station.events import EventStream, Record
@@ -73,8 +73,9 @@ async def run(config: Config) -> None:
             on_fault=lambda fault: station.media_fault(fault),
         )
         stack.callback(engine.close)
+        trace = Trace()
         phone = SipEndpoint(
-            Core(sip_configuration(config), random=os.urandom),
+            TracedCore(sip_configuration(config), random=os.urandom, trace=trace),
             listen=config.sip.listen_addresses,
             on_event=lambda event: station.sip_event(event),
         )
@@ -97,7 +98,7 @@ async def run(config: Config) -> None:
             stack.callback(open_buttons(config, hardware, loop, station).close)
         except GpioError as error:
             raise StartError(str(error)) from error
-        control = ControlServer(run_dir / "portero.sock", station, stream, store)
+        control = ControlServer(run_dir / "portero.sock", station, stream, store, trace)
         try:
             await control.start()
         except ControlError as error:

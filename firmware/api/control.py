@@ -11,6 +11,9 @@ A request is one object with a `verb` and its arguments; the answer is `{"ok": t
     events  [last] [press] [since] [follow]   -> {"events": [...]}; with follow, then each new one as
                                                  {"event": {...}}, at last {"end": "why"}
     why     [press]                           -> firmware.diagnostics.why.Timeline
+    sip     [call] [press] [last] [follow]    -> {"header": {...}, "entries": [...], "names": {...}},
+                                                 see firmware.sip.trace; with follow, then each new
+                                                 one as {"entry": {...}}, at last {"end": "why"}
 
 Who may connect is the socket's group (mode 0660); who it was that opened a door is the kernel's word (SO_PEERCRED).
 Lines, clients, idle time and what waits for a slow reader are bounded. No authentication of its own.
@@ -26,13 +29,16 @@ import pwd
 import socket
 import stat
 import struct
+import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Protocol
 
+from firmware.diagnostics.ladder import CallFilter, of_calls, servers_of
 from firmware.diagnostics.why import explain
 from firmware.event_json import dumps, press_of, to_json
-from firmware.station.events import EventStream, Record
+from firmware.sip.trace import Entry, Trace
+from firmware.station.events import ButtonPressed, EventStream, IncomingCall, InviteSent, Record
 from firmware.station.status import ControlError
 from firmware.store import Store
 
@@ -64,7 +70,10 @@ class Controlled(Protocol):
 class ControlServer:
     """Serves `path` on the running event loop from `start` to `stop`."""
 
-    def __init__(self, path: Path, station: Controlled, stream: EventStream, store: Store) -> None:
+    def __init__(
+        self, path: Path, station: Controlled, stream: EventStream, store: Store, trace: Trace | None = None
+    ) -> None:
+        self._trace = trace or Trace()
         self._path = path
         self._station = station
         self._stream = stream
@@ -136,12 +145,13 @@ class ControlServer:
                 continue
             try:
                 request = _Request(line)
-                follow = request.verb == "events" and request.flag("follow")
+                follow = request.verb in ("events", "sip") and request.flag("follow")
             except ControlError as error:
                 await _send(writer, _error(str(error)))
                 continue
             if follow:
-                await self._follow(request, reader, writer)
+                following = self._follow_sip if request.verb == "sip" else self._follow
+                await following(request, reader, writer)
                 return
             await _send(writer, request.identified(await self._answer(request, writer)))
 
@@ -172,8 +182,10 @@ class ControlServer:
                 result = {"events": list(map(to_json, await asyncio.to_thread(self._events, request)))}
             case "why":
                 result = await asyncio.to_thread(self._why, request.number("press"))
+            case "sip":
+                result = await asyncio.to_thread(self._sip, request, self._trace.entries())
             case _:
-                known = "status, press, call, hangup, unlock, events, why"
+                known = "status, press, call, hangup, unlock, events, why, sip"
                 raise ControlError(f'there is no verb "{request.verb[:40]}"; known: {known}')
         return await result if inspect.isawaitable(result) else result
 
@@ -238,6 +250,85 @@ class ControlServer:
             for record in early:
                 if not stored or record.seq > stored[-1].seq:
                     happened(record)
+            await asyncio.wait([hung_up, over], return_when=asyncio.FIRST_COMPLETED)
+        except ControlError as error:
+            _write(writer, request.identified(_error(str(error))))
+        finally:
+            drop()
+            hung_up.cancel()
+
+    # --- the trace of SIP ----------------------------------------------------------------------------------
+
+    def _sip(self, request: "_Request", entries: list[Entry], follower: CallFilter | None = None) -> Answer:
+        header = self._trace.header() | {"offset_s": time.time() - time.monotonic()}
+        call, press, last = request.number("call"), request.number("press"), request.number("last")
+        origin_s: float | None = None
+        calls = {call} if call else set()
+        if press:
+            calls, origin_s = self._calls_of(press)
+        names = servers_of(entry.encode() for entry in entries if entry.registers)
+        if calls:
+            chosen = of_calls((entry.encode() for entry in entries), follower or CallFilter(calls))
+            if not chosen and follower is None:
+                raise ControlError(f"no call {call} is in the trace; doorctl sip --last 1000 shows the last ones")
+        else:
+            chosen = [entry.encode() for entry in (entries[-last:] if last else entries)]
+        if calls and origin_s is None and chosen:
+            origin_s = chosen[0]["at"]
+        if calls or len(chosen) < len(entries):
+            header["part"] = True
+        return {"header": header, "entries": chosen, "names": names, "origin_s": origin_s}
+
+    def _calls_of(self, press: int) -> tuple[set[int], float]:
+        """The SIP core's numbers of a press's calls, and the moment of the press."""
+        records = self._store.of_press(press)
+        if not records:
+            raise ControlError(f"there is no press {press} in the store; the last is {self._store.last_press()}")
+        if records[0].seq < self._store.first_seq:
+            raise ControlError(f"press {press} was before the station's last start; its SIP messages are not kept")
+        begun = (record.event for record in records)
+        calls = {event.call for event in begun if isinstance(event, InviteSent | IncomingCall)}
+        if not calls:
+            raise ControlError(f"press {press} made no call; doorctl why {press} says what happened")
+        first = records[0]
+        return calls, first.event.edge_s if isinstance(first.event, ButtonPressed) else first.monotonic_s
+
+    async def _follow_sip(
+        self, request: "_Request", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """What the trace holds, then each new entry."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        early: list[Entry] = []  # what happens while the trace is being read
+        live = False
+        chosen: CallFilter | None = None
+
+        def happened(entry: Entry) -> None:
+            if over.done():
+                return
+            if not live:
+                early.append(entry)
+                return
+            if writer.transport.get_write_buffer_size() > MAX_WAITING:
+                _write(writer, {"end": f"reading too slowly: from entry {entry.number} on nothing was sent"})
+                over.set_result(None)
+                return
+            part = entry.encode() if chosen is None else chosen.part(entry.encode())
+            if part is not None:
+                _write(writer, {"entry": part})
+
+        entries = self._trace.entries()
+        drop = self._trace.subscribe(happened)
+        hung_up = asyncio.ensure_future(_end_of(reader))
+        try:
+            if request.number("press"):
+                raise ControlError("sip: a press is shown, not followed; follow all, or one call")
+            if call := request.number("call"):
+                chosen = CallFilter({call})
+            result = await asyncio.to_thread(self._sip, request, entries, chosen)
+            await _send(writer, request.identified({"ok": True, "result": result}))
+            live = True
+            for entry in early:
+                happened(entry)
             await asyncio.wait([hung_up, over], return_when=asyncio.FIRST_COMPLETED)
         except ControlError as error:
             _write(writer, request.identified(_error(str(error))))

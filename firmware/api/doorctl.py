@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
 RUN_DIR, STATE_DIR = "/run/portero", "/var/lib/portero"
 ANSWER_S = 10.0  # the station answers within milliseconds, an unlock within two seconds
+LAST_STEPS = 100  # of SIP, where no number is given
 
 Json = dict[str, Any]
 
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     except Refused as error:
         return _complain(arguments, str(error), FAILED)
     except KeyboardInterrupt:
-        return 130 if arguments.verb != "events" else DONE
+        return 130 if arguments.verb not in ("events", "sip") else DONE
     except BrokenPipeError:
         # The reader of our output has enough: `doorctl events | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--since", type=_number, default=None, metavar="SEQ", help="those after event number SEQ")
     why = verb("why", "show a press as a timeline and name the step that failed")
     why.add_argument("press", type=_count, nargs="?", default=0, metavar="PRESS", help="its number (else the last)")
+    sip = verb("sip", "show SIP messages, timers and decisions as a ladder diagram")
+    sip.add_argument("--follow", "-f", action="store_true", help="go on with what happens, until Ctrl-C")
+    sip.add_argument("--call", type=_count, default=0, metavar="N", help="of one call only, by its number")
+    sip.add_argument("--press", type=_count, default=0, metavar="N", help="of one press only, its time from there")
+    sip.add_argument("--last", "-n", type=_count, default=0, metavar="N", help="so many steps (else 100)")
+    sip.add_argument("--pcap", metavar="FILE", help="write the messages as a pcapng file for Wireshark (-: stdout)")
     return parser
 
 
@@ -121,7 +129,9 @@ def _complain(arguments: argparse.Namespace, text: str, code: int) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     run_dir, state_dir = _folders(arguments)
     request: Json = {"verb": arguments.verb}
-    for name in ("button", "target", "door", "press", "last", "since", "follow"):
+    if arguments.verb == "sip" and not (arguments.last or arguments.json or arguments.pcap):
+        arguments.last = LAST_STEPS
+    for name in ("button", "target", "door", "press", "last", "since", "follow", "call"):
         if getattr(arguments, name, None):
             request[name] = getattr(arguments, name)
     if getattr(arguments, "since", None) == 0:
@@ -136,6 +146,8 @@ def _run(arguments: argparse.Namespace) -> int:
         result = station.ask(request)
         if arguments.verb == "events":
             return _print_events(arguments, result["events"], station)
+        if arguments.verb == "sip":
+            return _print_sip(arguments, result, station)
     if arguments.json:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -303,6 +315,64 @@ def _print_events(arguments: argparse.Namespace, events: list[Json], station: _S
             raise Refused(line["end"])
         show(line["event"])
         sys.stdout.flush()
+    raise Refused("the station hung up; see its journal")
+
+
+def _print_sip(arguments: argparse.Namespace, result: Json, station: _Station) -> int:
+    """The trace, and with --follow what comes: as JSON lines, as a capture file, or drawn."""
+    header, entries = result["header"], result["entries"]
+    if arguments.json:
+        print(json.dumps(header, ensure_ascii=False))
+        for entry in _followed(arguments, entries, station):
+            print(json.dumps(entry, ensure_ascii=False), flush=arguments.follow)
+        return DONE
+    if arguments.pcap:
+        from firmware.diagnostics.pcapng import write
+
+        try:
+            stream = sys.stdout.buffer if arguments.pcap == "-" else open(arguments.pcap, "wb")  # noqa: SIM115
+        except OSError as error:
+            raise Refused(f"{arguments.pcap}: {error.strerror}") from None
+        for block in write(_followed(arguments, entries, station), header["offset_s"]):
+            stream.write(block)
+            if arguments.follow:
+                stream.flush()  # for tail -f | wireshark -k -i -
+        stream.flush()
+        if arguments.pcap != "-":
+            stream.close()
+            _say(f"{arguments.pcap} is written; open it with Wireshark, or tshark -r {arguments.pcap}")
+        return DONE
+    from firmware.diagnostics import ladder
+
+    origin_s = result["origin_s"]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    drawing = ladder.Ladder(
+        ladder.clock(header["offset_s"]) if origin_s is None else ladder.since(origin_s),
+        width,
+        ladder.UNICODE if (sys.stdout.encoding or "").lower().startswith("utf") else ladder.ASCII,
+        result["names"],
+    )
+    _say(*drawing.draw(entries))
+    if not entries:
+        print("doorctl: nothing was sent or received yet", file=sys.stderr)
+    sys.stdout.flush()
+    if arguments.follow:
+        for entry in _followed(arguments, [], station):
+            _say(*drawing.feed(entry))
+            sys.stdout.flush()
+    return DONE
+
+
+def _followed(arguments: argparse.Namespace, entries: list[Json], station: _Station) -> Iterator[Json]:
+    """The entries, and with --follow those to come."""
+    yield from entries
+    if not arguments.follow:
+        return
+    sys.stdout.flush()
+    for line in station.follow():
+        if "end" in line:
+            raise Refused(line["end"])
+        yield line["entry"]
     raise Refused("the station hung up; see its journal")
 
 

@@ -266,7 +266,8 @@ _COMMANDS: dict[str, Callable[[Json], str]] = {
     "send_failed": lambda given: f"not sent to {_address(given['flow'])}: {given.get('error')}",
     "receive_garbage": lambda given: f"not SIP, connection closed: {given['error'][0]}",
 }
-_SILENT = ("receive", "receive_message", "handle_timer", "flow_opened", "resolved")
+_BEGINNINGS = (".InviteSent", ".IncomingCall")
+_SILENT = ("other", "receive", "receive_message", "handle_timer", "flow_opened", "resolved")
 
 
 def _notes_before(entry: Json, received: bool) -> Iterator[tuple[str, str]]:
@@ -357,47 +358,51 @@ _EVENTS: dict[str, Callable[[Json], str]] = {
 # --- choosing ------------------------------------------------------------------------------------------------
 
 
-def of_calls(entries: Iterable[Json], calls: set[int]) -> list[Json]:
-    """What belongs to these calls (the core's numbers): their messages, commands, look-ups, timers and events."""
-    kept: list[Json] = []
-    call_ids: dict[str, int] = {}
-    tokens: set[int] = set()
-    for entry in entries:
-        given = entry.get("with", {})
-        new = [
-            event["call"]
-            for event in entry.get("events", ())
-            if event["$"].endswith((".InviteSent", ".IncomingCall"))
-        ]
-        messages = [(sent, _call_id(message)) for sent, _, message, _ in _messages(entry)]
-        invites = dict.fromkeys(
-            call_id
-            for sent, _, message, _ in _messages(entry)
-            if isinstance(message, Request) and message.method == "INVITE"
-            if (call_id := _call_id(message)) and call_id not in call_ids
-        )
-        call_ids.update(zip(invites, new, strict=False))
+def of_calls(entries: Iterable[Json], chosen: "CallFilter") -> list[Json]:
+    """What belongs to some calls: their messages, commands, look-ups, timers and events."""
+    return [part for entry in entries if (part := chosen.part(entry)) is not None]
+
+
+class CallFilter:
+    """Picks calls, by the core's numbers, out of entries in their order; it must see their INVITEs go or come."""
+
+    def __init__(self, calls: set[int]) -> None:
+        self._calls = calls
+        self._numbers: dict[str, int] = {}  # of the calls by Call-ID
+        self._tokens: set[int] = set()
+
+    def part(self, entry: Json) -> Json | None:
+        """What of an entry belongs to the calls."""
+        given, events = entry.get("with", {}), entry.get("events", ())
+        messages = [message for _, _, message, _ in _messages(entry)]
+        self._learn(messages, [event["call"] for event in events if event["$"].endswith(_BEGINNINGS)])
         number = entry.get("result") if entry["do"] == "invite" else given.get("call")
-        own = number in calls or given.get("token") in tokens
-        wanted = [call_ids.get(call_id) in calls for _, call_id in messages]
-        happened = [event for event in entry.get("events", ()) if event.get("call") in calls]
+        own = number in self._calls or given.get("token") in self._tokens
+        wanted = [self._numbers.get(_call_id(message)) in self._calls for message in messages]
+        happened = [event for event in events if event.get("call") in self._calls]
         if not (own or any(wanted) or happened):
-            continue
+            return None
         part = dict(entry)
+        actions = entry.get("actions", [])
         positions = iter(wanted)
-        if entry["do"] in ("receive", "receive_message") and not next(positions, False) and not own:
+        if entry["do"] in ("receive", "receive_message") and not next(positions, False):
             part["do"], part["with"] = "other", {}
         part["actions"] = [
             action
-            for action in entry.get("actions", ())
+            for action in actions
             if (next(positions, False) if action["$"] == "actions.Send" else own or any(wanted))
         ]
         part["events"] = happened
-        if entry["do"] == "handle_timer" and len(part["actions"]) != len(entry.get("actions", ())):
-            part["timers"] = []  # rang for several; whose is whose is not known
-        tokens |= {action["token"] for action in part["actions"] if "token" in action}
-        kept.append(part)
-    return kept
+        if len(part["actions"]) != len(actions):
+            part["timers"] = []  # several rang; whose is whose is not known
+        self._tokens |= {action["token"] for action in part["actions"] if "token" in action}
+        return part
+
+    def _learn(self, messages: list[Message | None], begun: list[int]) -> None:
+        """Calls begin in the order of their INVITEs."""
+        invites = [each for each in messages if isinstance(each, Request) and each.method == "INVITE"]
+        new = dict.fromkeys(each for each in map(_call_id, invites) if each and each not in self._numbers)
+        self._numbers.update(zip(new, begun, strict=False))
 
 
 def _call_id(message: Message | None) -> str:

@@ -2,7 +2,7 @@
 
 Pure: JSON lines of a trace in, bytes out. Packets are raw IP (LINKTYPE_RAW) with the flow's own addresses and
 ports and right checksums: UDP datagrams as they were, streams as TCP segments whose numbers continue. What went in
-TLS or WebSocket is shown as the SIP within: so that Wireshark does not look for TLS on port 5061 or HTTP on 80, these
+TLS or WebSocket is shown as the SIP within: so that Wireshark does not look for TLS on 5061 or HTTP on 80, these
 packets go by a second interface, of LINKTYPE_WIRESHARK_UPPER_PDU, which names addresses, ports and dissector.
 Timers and decisions stand as comments of the packet that followed. No handshakes, no real Ethernet.
 """

@@ -53,6 +53,11 @@ class Entry:
         given = sum(len(value) for value in self.inputs.values() if isinstance(value, bytes | str))
         return _ENTRY_BYTES + sent + given
 
+    @property
+    def registers(self) -> bool:
+        """Whether a REGISTER of ours is in it: from these servers get their names."""
+        return any(isinstance(action, Send) and action.data.startswith(b"REGISTER ") for action in self.actions)
+
     def encode(self) -> Json:
         """As JSON, without secrets. What is empty is left out; `with` holds the arguments."""
         line: Json = {"n": self.number, "at": self.at_s, "do": self.do}

@@ -88,6 +88,7 @@ class InviteSent(Event):
     leg: str
     target: str
     account: str = ""  # empty: straight to the target, no server
+    call: int = 0  # the SIP core's number, from 1 with each start of the station: doorctl sip --call
     phone: str = ""  # where the phone of a user of the house is
 
 
@@ -176,6 +177,7 @@ class IncomingCall(Event):
     caller: str  # From, as claimed
     source: str  # transport and address it came from
     proven: str  # how the caller proved itself; empty: it did not
+    call: int = 0  # as in InviteSent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

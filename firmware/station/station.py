@@ -167,7 +167,12 @@ class Station:
             case sip_events.InviteSent():
                 self._stream.publish(
                     events.InviteSent(
-                        press=leg.press, leg=leg.name, target=leg.party, account=leg.account, phone=leg.phone
+                        press=leg.press,
+                        leg=leg.name,
+                        target=leg.party,
+                        account=leg.account,
+                        phone=leg.phone,
+                        call=event.call,
                     )
                 )
             case sip_events.CallTrying():
@@ -285,7 +290,9 @@ class Station:
         self._by_call[event.call] = leg
         self._active = visit
         self._stream.publish(
-            events.IncomingCall(press=visit.press, leg=leg.name, caller=caller, source=source, proven=proven)
+            events.IncomingCall(
+                press=visit.press, leg=leg.name, caller=caller, source=source, proven=proven, call=event.call
+            )
         )
         self._phone.accept(event.call, answer)
         leg.reader.answered = True

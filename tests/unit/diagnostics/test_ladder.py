@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from firmware.diagnostics.ladder import ASCII, Ladder, clock, of_calls, servers_of, since
+from firmware.diagnostics.ladder import ASCII, CallFilter, Ladder, clock, of_calls, servers_of, since
 from firmware.sip.configuration import Account, Configuration
 from firmware.sip.trace import Trace, TracedCore
 from firmware.sip.uri import Uri
@@ -101,13 +101,13 @@ def test_parties_that_do_not_fit_share_the_last_column_by_name() -> None:
 def test_one_call_is_picked_out_with_what_belongs_to_it() -> None:
     _, trace, calls = two_monitors()
     everything = entries(trace)
-    text = "\n".join(Ladder(since(10.0), 90).draw(of_calls(everything, {calls[0]})))
+    text = "\n".join(Ladder(since(10.0), 90).draw(of_calls(everything, CallFilter({calls[0]}))))
     assert "kitchen" in text
     assert "hall" not in text
     assert "CANCEL 1" in text
     assert "call 1 ended by us" in text
     assert "Timer A of INVITE" in text
-    other = "\n".join(Ladder(since(10.0), 90).draw(of_calls(everything, {calls[1]})))
+    other = "\n".join(Ladder(since(10.0), 90).draw(of_calls(everything, CallFilter({calls[1]}))))
     assert "kitchen" not in other
     assert "200 OK INVITE 1 sdp" in other
 
@@ -118,7 +118,7 @@ def test_an_incoming_call_is_picked_out_too() -> None:
     bench.receive(invite(branch="z9hG4bKother", call_id="other@peer", tag="o"))
     bench.core.hangup(1, bench.now, status=486)
     bench.sent()
-    text = "\n".join(Ladder(since(0.0), 90).draw(of_calls(entries(trace), {1})))
+    text = "\n".join(Ladder(since(0.0), 90).draw(of_calls(entries(trace), CallFilter({1}))))
     assert "call 1 comes in" in text
     assert "486 Busy Here" in text
     assert "call 2" not in text
