@@ -27,6 +27,7 @@ MAX_ENTRIES = 20_000
 MAX_BYTES = 3_000_000  # some hundred calls, or a week of registrations; counted with what Python adds to each
 MAX_DROPPED_PER_S = 20  # messages that nobody wanted: a flood of them must not wash the calls out of the ring
 QUESTIONS = frozenset({"bindings"})  # take `now` and change nothing
+_STREAMED = ("receive_message", "receive_garbage")
 _ENTRY_BYTES = 900  # an entry without its messages, measured
 
 
@@ -47,11 +48,6 @@ class Entry:
     raised: str
     dropped: int
     skipped: int
-
-    def size(self) -> int:
-        sent = sum(len(action.data) for action in self.actions if isinstance(action, Send))
-        given = sum(len(value) for value in self.inputs.values() if isinstance(value, bytes | str))
-        return _ENTRY_BYTES + sent + given
 
     @property
     def registers(self) -> bool:
@@ -83,7 +79,7 @@ class Trace:
         self.lost = 0
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[tuple[int, tuple[Any, ...]]] = deque()  # octets, fields of an Entry
         self._bytes = 0
         self._header: Json = {}
         self._listeners: list[Callable[[Entry], None]] = []
@@ -101,18 +97,22 @@ class Trace:
         """The first line of a trace; `lost` entries of its beginning are missing."""
         return {**self._header, "lost": self.lost}
 
-    def add(self, entry: Entry) -> None:
-        self._entries.append(entry)
-        self._bytes += entry.size()
-        while len(self._entries) > self._max_entries or (self._bytes > self._max_bytes and len(self._entries) > 1):
-            self._bytes -= self._entries.popleft().size()
+    def add(self, octets: int, fields: tuple[Any, ...]) -> None:
+        """One entry more: the `octets` of its messages, and its fields in their order."""
+        octets += _ENTRY_BYTES
+        self._entries.append((octets, fields))
+        self._bytes += octets
+        while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
+            self._bytes -= self._entries.popleft()[0]
             self.lost += 1
-        for listener in tuple(self._listeners):
-            listener(entry)
+        if self._listeners:
+            entry = Entry(*fields)
+            for listener in tuple(self._listeners):
+                listener(entry)
 
     def entries(self) -> list[Entry]:
         """A copy: what happens later is not in it."""
-        return list(self._entries)
+        return [Entry(*fields) for _, fields in self._entries]
 
     def subscribe(self, listener: Callable[[Entry], None]) -> Callable[[], None]:
         """Hand each entry from now on to `listener`, which must not raise; returns what ends that."""
@@ -159,12 +159,9 @@ class TracedCore(Core):
         """Carry out one input and note it."""
         stack = self._stack
         actions, events, dropped = len(stack.actions), len(stack.events), self.dropped
-        for key, value in inputs.items():
+        if name in _STREAMED:
             # Messages are completed while they are handled; what arrived is what is noted.
-            if isinstance(value, Message):
-                inputs[key] = _as_it_came(value)
-            elif isinstance(value, RemoteProtocolError):
-                inputs[key] = (str(value), value.status, bytes(value.request) if value.request is not None else b"")
+            inputs.update((key, _as_it_came(value)) for key, value in inputs.items())
         result, raised = None, ""
         self._inside = True
         try:
@@ -173,7 +170,7 @@ class TracedCore(Core):
             raised = str(error)
             raise
         except BaseException as error:
-            raised = f"{type(error).__name__}"
+            raised = type(error).__name__
             raise
         finally:
             self._inside = False
@@ -183,30 +180,27 @@ class TracedCore(Core):
             if rung:
                 self._rung = []
             at_s = inputs.pop("now", 0.0)
-            if self._wanted(self.dropped - dropped, at_s) and (rung or raised or name != "handle_timer"):
+            dropped = self.dropped - dropped
+            if (rung or raised or name != "handle_timer") and (not dropped or self._wanted(at_s)):
                 self._entries += 1
                 skipped, self._skipped = self._skipped, 0
+                new = tuple(stack.actions[actions:])
+                told = tuple(islice(stack.events, events, None)) if len(stack.events) > events else ()
+                octets = len(inputs["data"]) if "data" in inputs else _octets(inputs)
+                for action in new:
+                    if action.__class__ is Send:
+                        octets += len(action.data)
                 self._trace.add(
-                    Entry(
-                        self._entries,
-                        at_s,
-                        name,
-                        inputs,
-                        tuple(draws),
-                        tuple(rung),
-                        tuple(stack.actions[actions:]),
-                        tuple(islice(stack.events, events, None)) if len(stack.events) > events else (),
-                        result,
-                        raised,
-                        self.dropped - dropped,
-                        skipped,
-                    )
+                    octets,
+                    (
+                        *(self._entries, at_s, name, inputs, tuple(draws), tuple(rung), new, told),
+                        *(result, raised, dropped, skipped),
+                    ),
                 )
         return result
 
-    def _wanted(self, dropped: int, now: float) -> bool:
-        if not dropped:
-            return True
+    def _wanted(self, now: float) -> bool:
+        """Whether one more message that nobody wanted is kept."""
         if now - self._dropped_second >= 1.0:
             self._dropped_second, self._dropped_in_second = now, 0
         self._dropped_in_second += 1
@@ -260,14 +254,22 @@ def timer_name(alarm: Alarm) -> str:
     return f"{whose}: {words}"
 
 
-def _as_it_came(message: Message) -> bytes:
-    """The octets of a message off a stream: its fields in their order, names canonical, folding undone."""
-    lines = [message.start_line(), *(f"{name}: {value}" for name, value in message.headers), "", ""]
+def _octets(inputs: dict[str, Any]) -> int:
+    return sum(len(value) for value in inputs.values() if isinstance(value, bytes | str))
+
+
+def _as_it_came(value: Any) -> Any:
+    """A message off a stream as octets: its fields in their order, names canonical, folding undone."""
+    if isinstance(value, RemoteProtocolError):
+        return str(value), value.status, _as_it_came(value.request) if value.request is not None else b""
+    if not isinstance(value, Message):
+        return value
+    lines = [value.start_line(), *(f"{name}: {text}" for name, text in value.headers), "", ""]
     head = "\r\n".join(lines)
     try:
-        return head.encode(message.charset) + message.body
+        return head.encode(value.charset) + value.body
     except UnicodeEncodeError:
-        return head.encode("utf-8", "replace") + message.body
+        return head.encode("utf-8", "replace") + value.body
 
 
 def _cnonces(actions: Iterable[Action]) -> bytes:
