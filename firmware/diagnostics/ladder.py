@@ -38,9 +38,10 @@ ASCII = Marks("|", ">", "<", "-", ".", "*", "(again)")
 
 @dataclass(slots=True)
 class Party:
-    """One remote address."""
+    """One remote address, and the transport by which it was met."""
 
     address: str
+    transport: str
     name: str
     column: int
 
@@ -73,6 +74,7 @@ class Ladder:
     marks: Marks = UNICODE
     names: Json = field(default_factory=dict)
     _parties: dict[str, Party] = field(default_factory=dict)
+    _calls: "CallNumbers" = field(default_factory=lambda: CallNumbers())
     _seen: set[tuple[bool, str, bytes]] = field(default_factory=set)
     _last_stamp: str = ""
 
@@ -80,8 +82,7 @@ class Ladder:
         """A whole trace, with one heading."""
         kept = list(entries)
         for entry in kept:
-            for sent, flow, message, _ in _messages(entry):
-                self._meet(sent, flow, message)
+            self._meet(entry, list(_messages(entry)))
         if self._parties:
             yield from self.heading()
         for entry in kept:
@@ -91,8 +92,7 @@ class Ladder:
         """One more entry."""
         known = len(self._parties)
         messages = list(_messages(entry))
-        for sent, flow, message, _ in messages:
-            self._meet(sent, flow, message)
+        self._meet(entry, messages)
         if len(self._parties) != known:
             yield from self.heading()
         stamp = self.stamp(entry["at"])
@@ -114,7 +114,7 @@ class Ladder:
         addresses: list[list[str]] = [[""], *([] for _ in range(columns))]
         for party in self._parties.values():
             names[self._column(party)].append(party.name)
-            addresses[self._column(party)].append(party.address)
+            addresses[self._column(party)].append(f"{party.address} {party.transport}")
         span = self._span()
         yield ""
         for row in (names, addresses):
@@ -128,14 +128,17 @@ class Ladder:
 
     # --- parties --------------------------------------------------------------------------------------------
 
-    def _meet(self, sent: bool, flow: Json, message: Message | None) -> None:
-        address = _address(flow)
-        party = self._parties.get(address)
-        if party is None:
-            name = str(self.names.get(address, ""))
-            party = self._parties[address] = Party(address, name, len(self._parties) + 1)
-        if isinstance(message, Request) and not party.name:
-            party.name = _name(message, flow, sent)
+    def _meet(self, entry: Json, messages: list["_Found"]) -> None:
+        self._calls.learn(entry, [message for _, _, message, _ in messages])
+        for sent, flow, message, _ in messages:
+            address = _address(flow)
+            party = self._parties.get(address)
+            if party is None:
+                name = str(self.names.get(address, ""))
+                party = Party(address, flow["transport"], name, len(self._parties) + 1)
+                self._parties[address] = party
+            if isinstance(message, Request) and not party.name:
+                party.name = _name(message, flow, sent)
 
     def _columns(self) -> int:
         return max(1, min(len(self._parties), (self.width - _TIME - 4) // LEAST_SPAN))
@@ -157,7 +160,12 @@ class Ladder:
             self._seen.clear()  # a follower of a busy day; repeats come within seconds
         self._seen.add(key)
         room = column * span - 1
-        more = f" {marks.again}" if again else ""
+        more = f" {flow['transport']}" if flow["transport"] != party.transport else ""
+        number = self._calls.of(message)
+        if number and len(self._calls) > 1:
+            more += f" [{number}]"
+        if again:
+            more += f" {marks.again}"
         if column == columns and len(self._parties) > columns:
             more += f" {party.name or party.address}"
         text = label(message, data, room - 5 - len(more)) + more
@@ -203,10 +211,12 @@ def label(message: Message | None, data: bytes, room: int = 200) -> str:
     return f"{status} {phrase} {rest}"
 
 
+_Found = tuple[bool, Json, Message | None, bytes]
+
 # --- entries -------------------------------------------------------------------------------------------------
 
 
-def _messages(entry: Json) -> Iterator[tuple[bool, Json, Message | None, bytes]]:
+def _messages(entry: Json) -> Iterator[_Found]:
     """(sent, flow, message or None where it is unreadable, bytes), in order."""
     from firmware.sip.replay import messages_of
 
@@ -221,7 +231,7 @@ def _messages(entry: Json) -> Iterator[tuple[bool, Json, Message | None, bytes]]
 def _address(flow: Json) -> str:
     host, port = flow["remote"]
     host = f"[{host}]" if ":" in host else host
-    return f"{host}:{port} {flow['transport']}"
+    return f"{host}:{port}"
 
 
 def _name(request: Request, flow: Json, sent: bool) -> str:
@@ -229,8 +239,10 @@ def _name(request: Request, flow: Json, sent: bool) -> str:
     try:
         if not sent:
             return (request.to if request.method == "REGISTER" else request.from_).uri.user or ""
+        if request.method == "REGISTER":
+            return request.to.uri.host
         uri = request.uri
-        if request.method == "REGISTER" or uri.host != flow["remote"][0] or request.headers.get("Route"):
+        if uri.host != flow["remote"][0] or request.headers.get("Route"):
             return uri.host
         return uri.user or uri.host
     except ProtocolError:
@@ -238,14 +250,13 @@ def _name(request: Request, flow: Json, sent: bool) -> str:
 
 
 def servers_of(entries: Iterable[Json]) -> dict[str, str]:
-    """Address -> the domain that was registered there."""
-    found = {}
-    for entry in entries:
-        for action in entry.get("actions", ()):
-            if action["$"] == "actions.Send" and action["data"].get("text", "").startswith("REGISTER "):
-                host = action["data"]["text"].split(" ", 2)[1].partition(";")[0]
-                found[_address(action["flow"])] = host.removeprefix("sips:").removeprefix("sip:")
-    return found
+    """Address -> the domain whose account registers there."""
+    return {
+        _address(flow): _name(message, flow, sent)
+        for entry in entries
+        for sent, flow, message, _ in _messages(entry)
+        if sent and isinstance(message, Request) and message.method == "REGISTER"
+    }
 
 
 _COMMANDS: dict[str, Callable[[Json], str]] = {
@@ -267,6 +278,7 @@ _COMMANDS: dict[str, Callable[[Json], str]] = {
     "receive_garbage": lambda given: f"not SIP, connection closed: {given['error'][0]}",
 }
 _BEGINNINGS = (".InviteSent", ".IncomingCall")
+_FAILURES = ("flow_failed", "flow_closed", "send_failed", "receive_garbage")
 _SILENT = ("other", "receive", "receive_message", "handle_timer", "flow_opened", "resolved")
 
 
@@ -284,7 +296,7 @@ def _notes_before(entry: Json, received: bool) -> Iterator[tuple[str, str]]:
             text = known(given) if known is not None else do.replace("_", " ") + _arguments(given)
         except (KeyError, TypeError, IndexError):
             text = do.replace("_", " ")
-        yield "asked", text
+        yield "!" if do in _FAILURES else "asked", text
     if entry.get("actions") or entry.get("events"):
         for timer in entry.get("timers", ()):  # most only end the wait for repeats
             yield "t", timer
@@ -368,17 +380,17 @@ class CallFilter:
 
     def __init__(self, calls: set[int]) -> None:
         self._calls = calls
-        self._numbers: dict[str, int] = {}  # of the calls by Call-ID
+        self._numbers = CallNumbers()
         self._tokens: set[int] = set()
 
     def part(self, entry: Json) -> Json | None:
         """What of an entry belongs to the calls."""
         given, events = entry.get("with", {}), entry.get("events", ())
         messages = [message for _, _, message, _ in _messages(entry)]
-        self._learn(messages, [event["call"] for event in events if event["$"].endswith(_BEGINNINGS)])
+        self._numbers.learn(entry, messages)
         number = entry.get("result") if entry["do"] == "invite" else given.get("call")
         own = number in self._calls or given.get("token") in self._tokens
-        wanted = [self._numbers.get(_call_id(message)) in self._calls for message in messages]
+        wanted = [self._numbers.of(message) in self._calls for message in messages]
         happened = [event for event in events if event.get("call") in self._calls]
         if not (own or any(wanted) or happened):
             return None
@@ -398,11 +410,28 @@ class CallFilter:
         self._tokens |= {action["token"] for action in part["actions"] if "token" in action}
         return part
 
-    def _learn(self, messages: list[Message | None], begun: list[int]) -> None:
+
+class CallNumbers:
+    """Which call of the core a message belongs to, by its Call-ID."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def learn(self, entry: Json, messages: list[Message | None]) -> None:
         """Calls begin in the order of their INVITEs."""
+        begun = [event["call"] for event in entry.get("events", ()) if event["$"].endswith(_BEGINNINGS)]
+        if not begun:
+            return
         invites = [each for each in messages if isinstance(each, Request) and each.method == "INVITE"]
         new = dict.fromkeys(each for each in map(_call_id, invites) if each and each not in self._numbers)
         self._numbers.update(zip(new, begun, strict=False))
+
+    def of(self, message: Message | None) -> int:
+        """0 for none."""
+        return self._numbers.get(_call_id(message), 0)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 def _call_id(message: Message | None) -> str:

@@ -56,19 +56,19 @@ def test_a_call_to_two_monitors_is_drawn_with_a_column_for_each() -> None:
     assert lines[1].split() == ["door", "kitchen", "hall"]
     assert lines[2].split() == ["10.0.0.2:5060", "udp", "10.0.0.3:5060", "udp"]
     assert "0.0 ms  │ » call sip:kitchen@10.0.0.2" in lines[3]
-    ring = next(line for line in lines if "180 Ringing INVITE 1" in line)
+    ring = next(line for line in lines if "180 Ringing INVITE 1 [2]" in line)
     assert ring.strip().startswith("20.0 ms  │◀───")
     assert ring.endswith("─│")
-    answer = next(line for line in lines if "200 OK INVITE 1 sdp" in line)
+    answer = next(line for line in lines if "200 OK INVITE 1 sdp [2]" in line)
     assert "2520.0 ms" in answer
     assert "· call 2 answered" in text
-    assert any("─ CANCEL 1 ─" in line and line.count("│") == 3 for line in lines)
+    assert any("─ CANCEL 1 [1] ─" in line and line.count("│") == 3 for line in lines)
 
 
 def test_a_repeated_message_and_the_timer_that_repeated_it_are_marked() -> None:
     _, trace, _ = two_monitors()
     lines = drawn(trace)
-    again = [number for number, line in enumerate(lines) if "INVITE 1 sdp ↻" in line]
+    again = [number for number, line in enumerate(lines) if "INVITE 1 sdp [1] ↻" in line]
     assert len(again) == 1
     assert "500.0 ms  │ t Timer A of INVITE" in lines[again[0] - 1]
 
@@ -77,7 +77,7 @@ def test_a_terminal_without_line_drawing_gets_ascii() -> None:
     _, trace, _ = two_monitors()
     text = "\n".join(drawn(trace, marks=ASCII))
     assert text.isascii()
-    assert "|- INVITE 1 sdp (again) --" in text
+    assert "|- INVITE 1 sdp [1] (again) --" in text
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 132, 200])
@@ -95,7 +95,7 @@ def test_parties_that_do_not_fit_share_the_last_column_by_name() -> None:
     bench.sent()
     lines = drawn(trace, 80)
     assert lines[1].split() == ["door", "flat2", "4", "others"]
-    assert any("INVITE 1 flat6" in line for line in lines)
+    assert any("INVITE 1 [5] flat6" in line for line in lines)
 
 
 def test_one_call_is_picked_out_with_what_belongs_to_it() -> None:
@@ -131,7 +131,7 @@ def test_a_registration_that_fails_says_why() -> None:
     text = "\n".join(drawn(trace, origin_s=0.0))
     assert "403 Forbidden REGISTER 1" in text
     assert "· account pbx failed: 403 Forbidden, again in" in text
-    assert servers_of(entries(trace)) == {"10.0.0.2:5060 udp": "10.0.0.2"}
+    assert servers_of(entries(trace)) == {"10.0.0.2:5060": "pbx.example"}
 
 
 def test_what_was_dropped_says_why() -> None:
@@ -142,6 +142,18 @@ def test_what_was_dropped_says_why() -> None:
     assert "not SIP, 9 bytes" in text
     assert "! dropped: not a SIP message" in text
     assert "! dropped: no request waits for it" in text
+
+
+def test_one_server_met_by_two_transports_has_one_column() -> None:
+    """A large INVITE goes by TCP to the server where the station registered by UDP."""
+    bench, trace = bench_of(ACCOUNT)
+    bench.core.start(bench.now)
+    bench.receive(reply(bench.request("REGISTER"), 200, contact="<sip:door@10.0.0.1:5060>;expires=600"))
+    bench.core.invite(Uri.parse("sip:101@pbx.example"), b"v=0\r\n" + b"a=x\r\n" * 300, bench.now, account="pbx")
+    bench.sent()
+    lines = drawn(trace, origin_s=0.0)
+    assert lines[1].split() == ["door", "pbx.example"]
+    assert any("─ INVITE 1 sdp tcp ─" in line for line in lines)
 
 
 def test_a_follower_gets_a_heading_when_a_party_is_new() -> None:
