@@ -8,17 +8,18 @@ end the loop.
 import asyncio
 import itertools
 import logging
-import os
 import random
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
 from firmware.net.dns_client import DnsClient, NoAnswer
 from firmware.net.resolver import Resolver
-from firmware.net.sip_tcp import Connection
+from firmware.net.sip_connection import Connection
+from firmware.net.sip_connections import AccountTransport, Connections
+from firmware.net.sip_tls import ServerIdentity, TlsError
 from firmware.net.sip_udp import UdpSocket
 from firmware.net.source_address import family_of, source_towards
 from firmware.sip.actions import CloseFlow, OpenFlow, Resolve, Send
@@ -32,10 +33,7 @@ from firmware.sip.uri import Uri
 
 log = logging.getLogger(__name__)
 
-MAX_INBOUND = 64  # connections; a station's monitors and servers are a dozen
-MAX_INBOUND_PER_HOST = 16
-CONNECT_S = 4.0  # a SYN that is swallowed must not hold up the next target
-TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp")  # that we speak, the preferred first
+TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp", "tls", "ws", "wss")  # that we speak, the preferred first
 MAX_NAMES = 256
 _DATAGRAMS_PER_WAKEUP = 64
 _ROUTES_FRESH_S = 30.0  # a DHCP lease or a cable may change our address
@@ -49,6 +47,8 @@ Trace = Callable[[Literal["sent", "received"], Flow, bytes], None]
 class SipEndpoint:
     """Listens by UDP and TCP on each (host, port) of `listen`; port 0 is the kernel's choice, the same for both.
 
+    `listen_also` adds listeners of TLS and WebSockets: (transport, host, port), for TLS with `identity`, and for
+    pages from `origins` if there are any. `accounts` says how each account's server is trusted.
     `on_event` is called on the loop's thread with each event of the core, in order; `trace` with each message.
     `name_servers` are (address, port); without any, the system's.
     """
@@ -61,6 +61,10 @@ class SipEndpoint:
         on_event: Callable[[Event], None],
         trace: Trace | None = None,
         name_servers: Sequence[tuple[str, int]] = (),
+        listen_also: Sequence[tuple[Transport, str, int]] = (),
+        identity: ServerIdentity | None = None,
+        origins: Sequence[str] = (),
+        accounts: Mapping[str, AccountTransport] | None = None,
     ) -> None:
         self._core = core
         self._listen = tuple(listen)
@@ -69,9 +73,10 @@ class SipEndpoint:
         self._loop: asyncio.AbstractEventLoop
         self._numbers = itertools.count(1)
         self._udp: dict[int, UdpSocket] = {}
-        self._servers: list[asyncio.Server] = []
-        self._connections: dict[int, Connection] = {}
-        self._connecting: dict[tuple[str, int], list[int]] = {}  # target -> tokens that wait for it
+        self._listen_also = tuple(listen_also)
+        self._connections = Connections(
+            self, self._numbers, accounts=accounts or {}, identity=identity, origins=origins
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._dns = DnsClient((lambda: name_servers) if name_servers else None)
         self._resolver = Resolver(
@@ -91,13 +96,15 @@ class SipEndpoint:
     # --- life -----------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Bind, listen, and start the core. OSError if an address is taken."""
+        """Bind, listen, and start the core. OSError if an address is taken, TlsError without a usable key."""
         self._loop = asyncio.get_running_loop()
         self._closed = False
         try:
             for host, port in self._listen:
                 await self._bind(host, port)
-        except OSError:
+            for transport, host, port in self._listen_also:
+                await self._connections.listen(transport, host, port)
+        except (OSError, TlsError):
             self._close()
             raise
         for udp in self._udp.values():
@@ -120,30 +127,31 @@ class SipEndpoint:
         self._tell()
         self._close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for connection in tuple(self._connections.values()):  # the rest had nothing unsent
-            connection.drop("stopping")
-        await asyncio.sleep(0)
+        await self._connections.closed()
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where we listen, by UDP and TCP alike."""
         return tuple((udp.host, udp.port) for udp in self._udp.values())
 
+    @property
+    def listeners(self) -> tuple[tuple[Transport, str, int], ...]:
+        """(transport, host, port) of all that is listened on."""
+        found: list[tuple[Transport, str, int]] = [("udp", udp.host, udp.port) for udp in self._udp.values()]
+        return (*found, *self._connections.listeners)
+
     async def _bind(self, host: str, port: int) -> None:
         # With port 0 the kernel chooses for UDP; TCP may be taken there, so a few choices are tried.
         for attempt in itertools.count(1):
             udp = UdpSocket(host, port, next(self._numbers))
             try:
-                server = await self._loop.create_server(
-                    partial(self._inbound, udp.port), udp.host, udp.port, backlog=64
-                )
+                await self._connections.listen("tcp", udp.host, udp.port)
             except OSError:
                 udp.close()
                 if port or attempt == 16:
                     raise
                 continue
             self._udp[udp.number] = udp
-            self._servers.append(server)
             return
 
     def _close(self) -> None:
@@ -153,10 +161,7 @@ class SipEndpoint:
             self._timer.cancel()
         for task in self._tasks:
             task.cancel()
-        for server in self._servers:
-            server.close()
-        for connection in tuple(self._connections.values()):
-            connection.close()
+        self._connections.close()
         for udp in self._udp.values():
             self._loop.remove_reader(udp.fileno())
             udp.close()
@@ -172,6 +177,7 @@ class SipEndpoint:
         display_name: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         binding: Binding | None = None,
+        fallback: bytes = b"",
     ) -> int:
         try:
             return self._core.invite(
@@ -182,6 +188,7 @@ class SipEndpoint:
                 display_name=display_name,
                 headers=headers,
                 binding=binding,
+                fallback=fallback,
             )
         finally:
             self._flush()
@@ -198,13 +205,31 @@ class SipEndpoint:
         self._core.accept(call, sdp, self._loop.time())
         self._flush()
 
-    def answer_offer(self, call: int, sdp: bytes) -> None:
-        self._core.answer_offer(call, sdp, self._loop.time())
+    def answer_offer(self, call: int, sdp: bytes, *, dialog: str = "") -> None:
+        self._core.answer_offer(call, sdp, self._loop.time(), dialog=dialog)
         self._flush()
 
-    def reject_offer(self, call: int, status: int) -> None:
-        self._core.reject_offer(call, status, self._loop.time())
+    def reject_offer(self, call: int, status: int, *, dialog: str = "") -> None:
+        self._core.reject_offer(call, status, self._loop.time(), dialog=dialog)
         self._flush()
+
+    def accept_transfer(self, call: int) -> None:
+        self._core.accept_transfer(call, self._loop.time())
+        self._flush()
+
+    def refuse_transfer(self, call: int, status: int) -> None:
+        self._core.refuse_transfer(call, status, self._loop.time())
+        self._flush()
+
+    def transfer_progress(self, call: int, status: int, reason: str) -> None:
+        self._core.transfer_progress(call, status, reason, self._loop.time())
+        self._flush()
+
+    def message(self, target: Uri, text: str, *, account: str | None = None) -> int:
+        try:
+            return self._core.message(target, text, self._loop.time(), account=account)
+        finally:
+            self._flush()
 
     def info(self, call: int, content_type: str, body: bytes) -> None:
         self._core.info(call, content_type, body, self._loop.time())
@@ -286,7 +311,7 @@ class SipEndpoint:
         if isinstance(action, Send):
             self._send(action.flow, action.data)
         elif isinstance(action, OpenFlow):
-            self._open(action.token, action.target)
+            self._open(action.token, action.target, action.account)
         elif isinstance(action, Resolve):
             self._resolve(action.token, action.uri)
         else:
@@ -309,7 +334,7 @@ class SipEndpoint:
         if error:
             self._core.send_failed(flow, error, self._loop.time())
 
-    def _open(self, token: int, target: Target) -> None:
+    def _open(self, token: int, target: Target, account: str) -> None:
         now = self._loop.time()
         self._refresh_routes(now)
         udp = self._udp_towards(target.host)
@@ -323,39 +348,25 @@ class SipEndpoint:
             else:
                 self._core.flow_opened(token, flow, now)
         else:
-            key = (target.host, target.port)
-            for connection in self._connections.values():
-                if connection.flow.remote == key and connection.open:
-                    self._core.flow_opened(token, connection.flow, now)
-                    return
-            waiting = self._connecting.setdefault(key, [])
-            waiting.append(token)
-            if len(waiting) == 1:
-                self._run(self._connect(key, udp))
+            port = udp.port if target.transport == "tcp" else self._port_of(target, udp)
+            local = None if udp.wildcard else (udp.host, 0)
+            known = self._connections.open(target, account, port, local, partial(self._opened, token))
+            if known is not None:
+                self._core.flow_opened(token, known, now)
 
-    async def _connect(self, key: tuple[str, int], udp: UdpSocket) -> None:
-        number = next(self._numbers)
-        error = ""
+    def _opened(self, token: int, flow: Flow | None, error: str) -> None:
+        if flow is not None:
+            self._guarded(self._core.flow_opened, token, flow, self._loop.time())
+        else:
+            self._guarded(self._core.flow_failed, token, error, self._loop.time())
+
+    def _port_of(self, target: Target, udp: UdpSocket) -> int:
+        """Where this target's transport reaches a listener of ours; 0: nowhere."""
         try:
-            async with asyncio.timeout(CONNECT_S):
-                await self._loop.create_connection(
-                    lambda: Connection(self, number, udp.port, outbound=True),
-                    *key,
-                    local_addr=None if udp.wildcard else (udp.host, 0),
-                )
-        except TimeoutError:
-            error = "no answer to TCP"
-        except OSError as failed:
-            error = os.strerror(failed.errno) if failed.errno else str(failed)
-        now = self._loop.time()
-        connection = self._connections.get(number)
-        for token in self._connecting.pop(key, []):
-            if connection is not None and connection.open:
-                self._core.flow_opened(token, connection.flow, now)
-            else:
-                self._core.flow_failed(token, error or "connection closed", now)
-        self._act()
-        self._tell()
+            ours = source_towards(target.host) if udp.wildcard else udp.host
+        except OSError:
+            return 0
+        return self._connections.port_of(target.transport, ours)
 
     def _udp_towards(self, host: str) -> UdpSocket | None:
         """The socket to use for an address: bound to what the kernel would send from, to all, or at all."""
@@ -437,35 +448,27 @@ class SipEndpoint:
         self._act()
         self._tell()
 
-    # --- connections (sip_tcp.Owner) ------------------------------------------------------------------------
-
-    def _inbound(self, port: int) -> Connection:
-        return Connection(self, next(self._numbers), port, outbound=False)
+    # --- connections (sip_connection.Owner) -----------------------------------------------------------------
 
     def connected(self, connection: Connection) -> None:
-        self._connections[connection.number] = connection
+        self._connections.add(connection)
         if self._closed:
             connection.drop("stopping")
-        if connection.outbound:
-            return
-        inbound = [other for other in self._connections.values() if not other.outbound]
-        host = connection.flow.remote[0]
-        same_host = [other for other in inbound if other.flow.remote[0] == host]
-        crowd = (
-            same_host if len(same_host) > MAX_INBOUND_PER_HOST else inbound if len(inbound) > MAX_INBOUND else []
-        )
-        if crowd:
-            min(crowd, key=lambda other: other.last_message_s).drop("too many connections")
 
     def received(self, connection: Connection, message: Request | Response) -> None:
         if self._trace is not None:
             self._trace("received", connection.flow, message.serialize())
         self._guarded(self._core.receive_message, message, connection.flow, self._loop.time())
 
+    def received_whole(self, connection: Connection, data: bytes) -> None:
+        if self._trace is not None:
+            self._trace("received", connection.flow, data)
+        self._guarded(self._core.receive, data, connection.flow, self._loop.time())
+
     def garbage(self, connection: Connection, error: RemoteProtocolError) -> None:
         self._guarded(self._core.receive_garbage, connection.flow, error, self._loop.time())
 
     def disconnected(self, connection: Connection, reason: str) -> None:
-        del self._connections[connection.number]
+        self._connections.remove(connection)
         if not self._closed:
             self._guarded(self._core.flow_closed, connection.flow, reason, self._loop.time())

@@ -101,7 +101,7 @@ class FlowSearch:
                 return
         self.next_hop, self.target = self._ready.pop(0)
         self._tried.add(self.target)
-        if self._hint is not None and self._hint.target == self.target:
+        if self._hint is not None and self._hint.leads_to(self.target):
             hint, self._hint = self._hint, None
             self._on_flow(hint, now)
             return

@@ -11,7 +11,8 @@ Transport = Literal["udp", "tcp", "tls", "ws", "wss"]
 
 DEFAULT_PORT = 5060
 DEFAULT_PORTS: dict[Transport, int] = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
-SECURE: frozenset[Transport] = frozenset({"tls", "wss"})
+SECURED: dict[Transport, Transport] = {"tcp": "tls", "ws": "wss"}
+SECURE: frozenset[Transport] = frozenset(SECURED.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,12 @@ class Flow:
     @property
     def secure(self) -> bool:
         return self.transport in SECURE
+
+    def leads_to(self, target: Target) -> bool:
+        """Whether what is meant for `target` may go here. Servers write transport=ws, and some transport=tcp, into
+        the Record-Route of what they got encrypted; the flow it came on is meant, not a new one beside it."""
+        same = self.transport in (target.transport, SECURED.get(target.transport))
+        return same and self.remote == (target.host, target.port)
 
     @property
     def target(self) -> Target:

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from firmware.net import dns_client, sip_endpoint, sip_tcp
+from firmware.net import dns_client, sip_connection, sip_connections
 from firmware.net import resolver as net_resolver
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sip.configuration import Account, Configuration
@@ -410,7 +410,7 @@ def test_one_host_gets_no_more_than_its_share_of_connections():
     async def run() -> None:
         async with Phone() as phone:
             connections = []
-            for _ in range(sip_endpoint.MAX_INBOUND_PER_HOST + 1):
+            for _ in range(sip_connections.MAX_INBOUND_PER_HOST + 1):
                 connections.append(socket.create_connection(("127.0.0.1", phone.port)))
                 connections[-1].sendall(b"\r\n\r\n")
                 connections[-1].setblocking(False)
@@ -447,7 +447,7 @@ def test_peer_that_does_not_read_is_dropped():
 
 
 def test_our_own_connections_are_pinged_and_a_peer_that_stops_answering_is_given_up(monkeypatch):
-    monkeypatch.setattr(sip_tcp, "PING_S", 0.05)
+    monkeypatch.setattr(sip_connection, "PING_S", 0.05)
 
     async def run() -> None:
         with TcpPeer() as peer:
