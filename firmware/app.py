@@ -116,6 +116,8 @@ def sip_configuration(config: Config) -> Configuration:
     return Configuration(
         accounts=tuple(_account(account) for account in config.accounts),
         user_agent=config.sip.user_agent or f"Portero/{__version__}",
+        redirect_to=tuple(Uri.parse(text) for text in config.calls.redirect_to),
+        transfers=config.calls.transfer == "accept",
         house=_house(config) if config.users else None,
     )
 
@@ -143,6 +145,7 @@ def _account(section: AccountSection) -> Account:
         username=section.username or address.user or "",
         password=section.password.reveal() if section.password else "",
         expires_s=section.expires_s,
+        session_expires_s=section.session_timer_s,
         register=section.register,
     )
 

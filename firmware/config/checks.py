@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from firmware.config.problems import Path, nearest
+from firmware.config.profiles import complaint
 from firmware.config.sections import Button, Config
 from firmware.media.tones import COUNTRIES
 from firmware.sip.configuration import STATION_NAMES
 
 MAX_CODE_DIGITS = 32
+LEAST_SESSION_S = 90  # RFC 4028 section 4
 MAX_USERS = 32
 SHORT_PASSWORD = 8  # digits of a wall panel guessed at the registrar's pace would not last a week
 _DIALLED = re.compile(r"[0-9*#+]+")
@@ -88,6 +90,16 @@ def _sip(config: Config, findings: Findings) -> None:
 def _accounts(config: Config, findings: Findings) -> None:
     names = [account.name for account in config.accounts]
     _unique("accounts", "name", names, findings, why="write a name of its own")
+    for index, account in enumerate(config.accounts):
+        if account.profile is not None and not findings.wrong(("accounts", index, "profile")):
+            wrong = complaint(("accounts", index, "profile"), account.profile)
+            if wrong is not None:
+                findings.fault(*wrong)
+        place = ("accounts", index, "session_timer_s")
+        if 0 < account.session_timer_s < LEAST_SESSION_S and not findings.wrong(place):
+            findings.fault(
+                place, f"{account.session_timer_s} is less than servers accept", "write 90 or more, or 0"
+            )
 
 
 def _users(config: Config, findings: Findings) -> None:
@@ -308,6 +320,14 @@ def _calls(config: Config, findings: Findings) -> None:
             f"{calls.warning_s:g} is not less than talk_limit_s, {calls.talk_limit_s:g}",
             f"write warning_s = {min(10, calls.talk_limit_s / 2):g}",
         )
+    if calls.transfer == "accept" and not calls.transfer_to and not findings.wrong(("calls", "transfer_to")):
+        findings.fault(
+            ("calls", "transfer_to"),
+            'is missing: transfer = "accept" hands the door on to nobody',
+            'write transfer_to = ["102"]',
+        )
+    if calls.transfer == "refuse" and calls.transfer_to and not findings.wrong(("calls", "transfer")):
+        findings.warn(("calls", "transfer_to"), 'has no effect while transfer is "refuse"', 'transfer = "accept"')
     incoming: Path = ("calls", "incoming")
     if findings.wrong((*incoming, "policy")) or findings.wrong((*incoming, "from")):
         return

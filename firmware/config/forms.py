@@ -83,6 +83,15 @@ def caller(text: str) -> Complaint | None:
     return name(text)
 
 
+def header_text(text: str) -> Complaint | None:
+    """The value of a SIP header: something, in one line."""
+    if not text.strip():
+        return "is empty", "a text, or leave the key out"
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        return f"{text!r} has a line break or another control character", f'"{" ".join(text.split())}"'
+    return None
+
+
 def host(text: str) -> Complaint | None:
     """A host name or an address, without a port."""
     if not re.fullmatch(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+", text):
@@ -172,4 +181,5 @@ NAME = Form("name", name)
 COUNTRY = Form("country code", country)
 ABSOLUTE_PATH = Form("absolute path", absolute_path)
 SOME_TEXT = Form("text", some_text)
+HEADER_TEXT = Form("text", header_text)
 CODE = Form("secret digits", code_digits)

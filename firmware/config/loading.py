@@ -11,7 +11,7 @@ from pathlib import Path as FilePath
 
 from msgspec.structs import replace
 
-from firmware.config import checks, toml_text
+from firmware.config import checks, profiles, toml_text
 from firmware.config.forms import code_digits
 from firmware.config.problems import ConfigError, Path, Problem, dotted
 from firmware.config.reading import Reader
@@ -51,7 +51,7 @@ def inspect(path: str | os.PathLike[str]) -> tuple[Config | None, tuple[Problem,
         )
     findings = _Findings(file, toml_text.locate(text))
     reader = Reader(findings.fault)
-    config: Config = reader.table(Config, table, ())
+    config: Config = reader.table(Config, profiles.fill_in(table), ())
     findings.marked = reader.wrong
     config = _with_secret_files(config, FilePath(file), findings)
     checks.check(config, findings.lines.__contains__, findings)

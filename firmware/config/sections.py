@@ -72,6 +72,15 @@ class Account(Section, frozen=True, kw_only=True):
 
     name: Annotated[str, forms.NAME, says("Name by which buttons and `doorctl status` mean this account.", "pbx")]
     address: Annotated[str, forms.SIP_ADDRESS, says("Our own address at the server.", "sip:door@pbx.example.org")]
+    profile: Annotated[
+        str | None,
+        forms.NAME,
+        says(
+            "What kind of server it is: takes the settings of [pbx.md](pbx.md), as far as the account says nothing "
+            "else.",
+            "fritzbox",
+        ),
+    ] = None
     registrar: Annotated[
         str | None,
         forms.SIP_URI,
@@ -105,9 +114,22 @@ class Account(Section, frozen=True, kw_only=True):
         Meta(ge=30, le=86400),
         says("Seconds that a registration is asked for; it is refreshed at 85 % of what is granted."),
     ] = 600
+    video: Annotated[bool, says("Offer the camera's picture to phones called over this account.")] = True
+    session_timer_s: Annotated[
+        int,
+        Meta(ge=0, le=86400),
+        says("Seconds after which a call must be refreshed or ends (RFC 4028, at least 90); 0: none is asked for."),
+    ] = 1800
     register: Annotated[
         bool, says("Register there; false: only send calls (a PBX that knows the station by its address).")
     ] = True
+    trusted: Annotated[
+        bool,
+        says(
+            "The server believes what we say of ourselves: calls carry P-Asserted-Identity with the button's name "
+            "(RFC 3325), which many PBXs show where they overwrite From."
+        ),
+    ] = False
 
 
 class House(Section, frozen=True, kw_only=True):
@@ -163,6 +185,13 @@ class Stage(Section, frozen=True, kw_only=True):
         ),
     ]
     seconds: Annotated[float, Meta(gt=0, le=600), says("Seconds until the next stage, if nobody answers.")] = 30
+    auto_answer: Annotated[
+        bool,
+        says(
+            "Ask the phones to answer by themselves (Answer-Mode: Auto, and Call-Info: answer-after=0 for older "
+            "ones): a guard's desk, a concierge. They do it only where they are set up to obey."
+        ),
+    ] = False
 
 
 class Button(Section, frozen=True, kw_only=True):
@@ -175,6 +204,19 @@ class Button(Section, frozen=True, kw_only=True):
         str | None,
         forms.SOME_TEXT,
         says("Name shown on the phones that ring; left out: the account's.", "Door, 1A"),
+    ] = None
+    subject: Annotated[
+        str | None,
+        forms.HEADER_TEXT,
+        says("Text of the Subject header, shown by some phones below the name.", "Calle Mayor 5, street door"),
+    ] = None
+    alert_info: Annotated[
+        str | None,
+        forms.HEADER_TEXT,
+        says(
+            "Value of the Alert-Info header, by which phones choose a ring tone of their own for the door.",
+            "<http://127.0.0.1/Bellcore-dr3>;info=door",
+        ),
     ] = None
     account: Annotated[
         str | None, forms.NAME, says("Account that its calls go out on; left out: the first of the file.", "pbx")
@@ -255,6 +297,24 @@ class Calls(Section, frozen=True, kw_only=True):
     dtmf_timeout_s: Annotated[
         float, Meta(gt=0, le=60), says("Seconds without a key after which what was typed is the whole code.")
     ] = 3
+    redirect_to: Annotated[
+        tuple[Annotated[str, forms.SIP_URI], ...],
+        says(
+            "Where a phone that diverts its calls (302) may send us, besides to its own host: SIP URIs; one "
+            "without a user means everybody at that host. Any other diversion ends the call there.",
+            ["sip:102@pbx.example.org", "sip:192.168.1.40"],
+        ),
+    ] = ()
+    transfer: Annotated[
+        Literal["refuse", "accept"],
+        says("What happens when who talks with the door hands it on to somebody else (REFER, Replaces)."),
+    ] = "refuse"
+    transfer_to: Annotated[
+        tuple[Annotated[str, forms.TARGET], ...],
+        says(
+            'Whom the door may be handed on to, where transfer is "accept".', ["102", "sip:guard@pbx.example.org"]
+        ),
+    ] = ()
     incoming: Annotated[Incoming, says("Calls to the station.")] = Incoming()
 
 

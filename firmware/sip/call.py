@@ -99,7 +99,7 @@ class Call:
         self.transfer: Transfer | None = None
         self.timer = SessionTimer(
             calls.stack.schedule,
-            calls.stack.configuration.session_expires_s,
+            (identity.account if identity is not None else calls.stack.configuration).session_expires_s,
             on_refresh=self._refresh,
             on_expired=self._expired_session,
         )

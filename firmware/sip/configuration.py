@@ -19,6 +19,7 @@ class Account:
     password: str = field(default="", repr=False)
     expires_s: int = 600
     register: bool = True
+    session_expires_s: int = 1800  # RFC 4028; 0: calls of this account ask for no session timer
 
     @property
     def server(self) -> Uri:
@@ -70,7 +71,7 @@ class Configuration:
     timers: Timers = field(default_factory=Timers)
     backoff: Backoff = field(default_factory=Backoff)
     max_transactions: int = 1000  # of strangers; requests within our own dialogs do not count
-    session_expires_s: int = 1800  # RFC 4028; 0: we ask for no session timer
+    session_expires_s: int = 1800  # the same for calls without an account
     redirect_to: tuple[Uri, ...] = ()  # where a 3xx may lead besides its own host; without user part: a whole host
     transfers: bool = False  # the station decides on REFER; False: refused
     max_calls: int = 32  # incoming calls that may wait for an answer or be up at once
