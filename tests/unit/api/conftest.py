@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from firmware.api.control import ControlServer
+from firmware.sip.trace import Trace
 from firmware.station.events import EventStream
 from firmware.station.status import (
     AccountStatus,
@@ -110,6 +111,7 @@ class House:
     stream: EventStream
     store: Store
     server: ControlServer
+    trace: Trace
     clients: list[Client] = field(default_factory=list)
 
     async def client(self) -> Client:
@@ -132,9 +134,10 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
     stream.subscribe(store.append)
     store.start(lambda event: None)
     station = StrawStation()
-    server = ControlServer(folder / "run" / "portero.sock", station, stream, store)
+    trace = Trace()
+    server = ControlServer(folder / "run" / "portero.sock", station, stream, store, trace)
     await server.start()
-    house = House(folder / "run" / "portero.sock", station, stream, store, server)
+    house = House(folder / "run" / "portero.sock", station, stream, store, server, trace)
     try:
         yield house
     finally:
