@@ -24,6 +24,9 @@ def describe(event: Event) -> str:
             if event.phone:
                 return f"INVITE sent to the phone at {event.phone}"
             return "INVITE sent" + (f" by account {event.account}" if event.account else ", no server")
+        case events.TransferAsked():
+            whom = f"handed on to {event.target} by {event.by}"
+            return whom if event.successor else f"{whom}: refused (calls.transfer)"
         case events.LegTrying():
             return "100 Trying"
         case events.LegRinging():
@@ -88,6 +91,14 @@ def _describe_station(event: Event) -> str:
         case events.UserRefused():
             locked = f"; {event.source} is locked for {event.locked_s:.0f} s" if event.locked_s else ""
             return f"{event.request} as {event.user} from {event.source} refused: {event.reason}{locked}"
+        case events.TextReceived():
+            return f"text from {event.sender} ({event.source}): {event.text}"
+        case events.TextDelivered():
+            return f"text to {event.target}: {event.status} {event.reason}".rstrip()
+        case events.CheckSync():
+            return f"asked by {event.source} to fetch its configuration" + (
+                f" (account {event.account})" if event.account else ""
+            )
         case events.Fault():
             return f"fault: {event.where}: {event.what}; {event.remedy}"
         case events.FaultCleared():

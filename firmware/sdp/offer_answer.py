@@ -7,6 +7,7 @@ the caller says whether an answer is provisional, and feeds one machine per INVI
 | state | what happens | next state | what comes of it |
 |---|---|---|---|
 | STABLE | create_offer | LOCAL_OFFER | our offer |
+| STABLE | repeat_offer | LOCAL_OFFER | our last description, offer or answer |
 | STABLE | receive_offer | REMOTE_OFFER | |
 | STABLE | receive_offer, unreadable | STABLE | SdpError: 488 |
 | STABLE | receive_answer | STABLE | OutOfTurn |
@@ -19,17 +20,20 @@ the caller says whether an answer is provisional, and feeds one machine per INVI
 | LOCAL_OFFER | receive_answer, unreadable | LOCAL_OFFER | SdpError, agreement as it was |
 | LOCAL_OFFER | receive_offer | LOCAL_OFFER | OutOfTurn: 491 |
 | LOCAL_OFFER | create_offer | LOCAL_OFFER | OutOfTurn |
+| LOCAL_OFFER | repeat_offer | LOCAL_OFFER | OutOfTurn |
 | LOCAL_OFFER | create_answer | LOCAL_OFFER | OutOfTurn |
 | LOCAL_OFFER | reject_offer | STABLE | the agreement before the offer stands |
 | REMOTE_OFFER | create_answer | STABLE | our answer and the agreement |
 | REMOTE_OFFER | create_answer, nothing in common | STABLE | SdpError: 488; the agreement stands |
 | REMOTE_OFFER | receive_offer | REMOTE_OFFER | OutOfTurn: 491 |
 | REMOTE_OFFER | create_offer | REMOTE_OFFER | OutOfTurn |
+| REMOTE_OFFER | repeat_offer | REMOTE_OFFER | OutOfTurn |
 | REMOTE_OFFER | receive_answer | REMOTE_OFFER | OutOfTurn |
 | REMOTE_OFFER | reject_offer | STABLE | the agreement stands |
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, Literal
@@ -126,6 +130,22 @@ class OfferAnswer:
         description = self._write(local, lines)
         self._settle(description.media, self.agreement)
         return bytes(description), self.agreement
+
+    def repeat_offer(self, local: LocalMedia) -> bytes:
+        """Our last description once more, to the letter: a refresh, whose answer may still bring news."""
+        self._expect(State.STABLE, "an offer is open already")
+        assert self._written is not None
+        self._local, self._before, self._answered_early = local, self.agreement, False
+        self._offered = self._written
+        self.state = State.LOCAL_OFFER
+        return bytes(self._offered)
+
+    def fork(self) -> "OfferAnswer":
+        """A machine of its own for one early dialog of a forked INVITE (RFC 3261 13.2.2.4): all that was said is
+        the same, what is answered from now on is not."""
+        other = copy(self)
+        other._numbers = dict(self._numbers)
+        return other
 
     def reject_offer(self) -> None:
         """The open offer, whoever's it was, has been refused; the session goes on as before it."""

@@ -189,6 +189,46 @@ class IncomingRefused(Event):
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferAsked(Event):
+    """Who talks on `leg` wants to hand the door on; `successor` is the leg that is called, empty: refused."""
+
+    kind: ClassVar[str] = "transfer-asked"
+    press: int
+    leg: str
+    target: str
+    successor: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReceived(Event):
+    kind: ClassVar[str] = "text-received"
+    sender: str  # what it says of itself; proves nothing
+    source: str
+    account: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDelivered(Event):
+    """A text of ours arrived (2xx), or why not."""
+
+    kind: ClassVar[str] = "text-delivered"
+    target: str
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSync(Event):
+    """The server asks the station to fetch its configuration."""
+
+    kind: ClassVar[str] = "check-sync"
+    source: str
+    account: str
+
+
 # --- access and the relay ----------------------------------------------------------------------------------
 
 

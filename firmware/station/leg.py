@@ -6,7 +6,7 @@ It translates: SIP events into what the visit wants to know, SDP into where medi
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from firmware.media.engine import Engine
@@ -55,6 +55,10 @@ class Leg:
         self._host = host
         self._settings = settings
         self._sdp = OfferAnswer(session_id)
+        self._forks: dict[str, OfferAnswer] = {}  # by early dialog, until one of them answers
+        self._reduced: OfferAnswer | None = None  # with the offer for who refuses a picture
+        self._shown = ""  # the early dialog that media goes to
+        self._heard_sdp = b""  # the peer's last description
         self._talk = self._listen = False
         self.media: MediaLeg = engine.open_leg(
             name, host, lambda event: on_media(self, event), video=settings.video
@@ -63,25 +67,65 @@ class Leg:
     def offer(self) -> bytes:
         return self._sdp.create_offer(self._local())
 
-    def provisional(self, sdp: bytes) -> Agreement | None:
-        """An answer in a 1xx: picture and sound flow from now on. None where it has no usable one."""
-        if not sdp:
+    def offer_without_picture(self) -> bytes:
+        """For a phone that refuses our offer as it is; b"" where that has no picture anyway."""
+        if self.media.video_port is None:
+            return b""
+        self._reduced = self._sdp.fork()
+        self._reduced.reject_offer()
+        return self._reduced.create_offer(replace(self._local(), video_port=None))
+
+    def reduced(self) -> None:
+        """The offer without a picture is the one that counts now."""
+        if self._reduced is not None:
+            self._sdp, self._reduced = self._reduced, None
+            self._forks.clear()
+
+    def provisional(self, dialog: str, sdp: bytes, *, final: bool = False) -> Agreement | None:
+        """An answer in a 1xx: picture and sound flow from now on. None where it has no usable one. `final`: no
+        other follows in this dialog, whatever its 200 says (RFC 6337 3.1.1)."""
+        machine = self._forks.get(dialog)
+        if machine is None:
+            machine = self._forks[dialog] = self._sdp.fork()
+        if not sdp or machine.state is not State.LOCAL_OFFER:
             return None
         try:
-            agreement = self._sdp.receive_answer(sdp, provisional=True)
+            agreement = machine.receive_answer(sdp, provisional=not final)
         except SdpError as error:
             log.warning("leg %s: SDP of a provisional response is not usable: %s", self.name, error)
             return None
+        self._shown, self._heard_sdp = dialog, sdp
         self._connect(agreement)
         return agreement
 
-    def answered(self, sdp: bytes) -> str:
+    def fork_ended(self, dialog: str) -> None:
+        """199: this early dialog is over. Another that has picture or sound takes its place."""
+        self._forks.pop(dialog, None)
+        if dialog != self._shown:
+            return
+        self._shown = ""
+        for other, machine in self._forks.items():
+            if machine.agreement is not None:
+                self._shown = other
+                self._connect(machine.agreement)
+                return
+        self._connect(Agreement(None, None))
+
+    def answered(self, sdp: bytes, dialog: str = "") -> str:
         """The final answer. Returns what is wrong with it; empty: the call has sound.
 
-        A 200 without SDP keeps what an earlier 183 agreed (RFC 6337 3.1.1; peers that leave it out exist).
+        A 200 without SDP keeps what an earlier 183 agreed (RFC 6337 3.1.1; peers that leave it out exist), and one
+        after a reliable 183 cannot change that any more.
         """
+        # A B2BUA may answer for a phone that rang under another tag, and say nothing new.
+        self._sdp = self._forks.get(dialog) or self._forks.get(self._shown if not sdp else dialog) or self._sdp
+        self._forks.clear()
         try:
-            agreement = self._sdp.receive_answer(sdp)
+            if self._sdp.state is State.STABLE and self._sdp.agreement is not None:
+                agreement = self._sdp.agreement
+            else:
+                agreement = self._sdp.receive_answer(sdp)
+                self._heard_sdp = sdp
         except SdpError as error:
             return f"the answer's SDP is not usable: {error}"
         if agreement.audio is None:
@@ -89,20 +133,36 @@ class Leg:
         self._connect(agreement)
         return ""
 
-    def acknowledged(self, sdp: bytes) -> None:
-        """The ACK of our 2xx: it carries the answer where our 2xx carried the offer."""
-        if self._sdp.state is State.LOCAL_OFFER:
-            wrong = self.answered(sdp)
-            if wrong:
-                log.warning("leg %s: ACK: %s; the session stays as it was", self.name, wrong)
-                self._sdp.reject_offer()
+    def acknowledged(self, sdp: bytes) -> str:
+        """The ACK of our 2xx: it carries the answer where our 2xx carried the offer. Returns what is wrong where
+        the call has no session at all; after a wrong answer to a later offer the session stays as it was."""
+        if self._sdp.state is not State.LOCAL_OFFER:
+            return ""
+        wrong = self.answered(sdp)
+        if not wrong:
+            return ""
+        log.warning("leg %s: ACK: %s", self.name, wrong)
+        self._sdp.reject_offer()
+        return wrong if self._sdp.agreement is None else ""
 
-    def answer(self, sdp: bytes) -> bytes:
+    def refreshed(self, sdp: bytes) -> None:
+        """The session was refreshed with our last description; the peer's may be a new one."""
+        if not sdp or sdp == self._heard_sdp or self._sdp.state is not State.STABLE:
+            return
+        self._sdp.repeat_offer(self._local())
+        wrong = self.answered(sdp)
+        if wrong:
+            log.warning("leg %s: refresh: %s; the session stays as it was", self.name, wrong)
+            self._sdp.reject_offer()
+
+    def answer(self, sdp: bytes, dialog: str = "") -> bytes:
         """Our answer to a peer's offer. SdpError where nothing is in common, OutOfTurn while ours is open."""
-        self._sdp.receive_offer(sdp)
-        answer, agreement = self._sdp.create_answer(self._local())
+        machine = self._forks.get(dialog, self._sdp)
+        machine.receive_offer(sdp)
+        answer, agreement = machine.create_answer(self._local())
         if agreement.audio is None:
             raise SdpError("the offer has no sound that is understood here")
+        self._shown, self._heard_sdp = dialog, sdp
         self._connect(agreement)
         return answer
 

@@ -8,6 +8,7 @@ Nothing here waits: a press becomes an INVITE within the same call.
 import asyncio
 import logging
 import secrets
+from collections import deque
 from dataclasses import replace
 
 from firmware.config import Button, Config
@@ -26,6 +27,7 @@ from firmware.station.doors import Doors
 from firmware.station.events import EventStream, Evidence, PressAction
 from firmware.station.faults import Faults
 from firmware.station.house import House, HouseEvent, describe_phone, proven_caller
+from firmware.station.invitation import headers_for, may_be_handed_to
 from firmware.station.leg import Leg, MediaSettings, digit_of_info, sends_sound
 from firmware.station.overview import Overview
 from firmware.station.status import ControlError
@@ -51,6 +53,8 @@ _DEVICE_REMEDY = {
     "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
 }
 INCOMING, BY_HAND = "*incoming", "*call"  # names of plans that no button can have
+MOST_NEWS, NEWS_WINDOW_S = 20, 60.0  # texts and check-syncs that are told: the store keeps presses, not chatter
+EARLY_DIALOG_OVER, OK, DECLINE, NO_SUCH_CALL = 199, 200, 603, 481
 BUSY_HERE, FORBIDDEN, NOT_ACCEPTABLE, REQUEST_PENDING, SERVER_ERROR = 486, 403, 488, 491, 500
 
 
@@ -101,6 +105,9 @@ class Station:
         self._legs: dict[str, Leg] = {}
         self._by_call: dict[int, Leg] = {}
         self._sounding: str | None = None  # leg whose early sound the visitor hears
+        self._handed_on: dict[str, int] = {}  # leg that is to take over -> call that asked for it
+        self._news_at: deque[float] = deque()
+        self._texts: dict[int, str] = {}  # texts of ours under way -> target
         self.overview = Overview(config)
         stream.subscribe(self.overview.take)
         self._timer: asyncio.TimerHandle | None = None
@@ -155,6 +162,9 @@ class Station:
         if isinstance(event, sip_events.IncomingCall):
             self._incoming(event)
             return
+        if isinstance(event, sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync):
+            self._news(event)
+            return
         if isinstance(event, HouseEvent):
             self.house.take(event)
             return
@@ -178,7 +188,13 @@ class Station:
             case sip_events.CallTrying():
                 visit.leg_trying(leg.name)
             case sip_events.CallProgress():
-                agreement = leg.provisional(event.sdp)
+                if event.status == EARLY_DIALOG_OVER:
+                    leg.fork_ended(event.dialog)
+                    visit.leg_silent(leg.name)
+                    self._carry_out(visit)
+                    return
+                agreement = leg.provisional(event.dialog, event.sdp, final=event.final)
+                self._handing_on(leg, event.status, "")
                 visit.leg_ringing(
                     leg.name,
                     event.status,
@@ -187,27 +203,67 @@ class Station:
                     now=now,
                 )
             case sip_events.CallAnswered():
-                wrong = leg.answered(event.sdp)
+                wrong = leg.answered(event.sdp, event.dialog)
                 if wrong:
-                    log.warning("leg %s: %s", leg.name, wrong)
-                    self._phone.hangup(leg.call, reason=f'SIP;cause={NOT_ACCEPTABLE};text="Not Acceptable Here"')
-                    self._leg_over(leg, visit, "us", NOT_ACCEPTABLE, wrong)
+                    self._unusable(leg, visit, wrong)
                     return
+                self._handing_on(leg, OK, "")
                 leg.reader.answered = True
                 visit.leg_answered(leg.name, now)
             case sip_events.CallEnded():
                 self._leg_over(leg, visit, event.by, event.status, event.reason)
                 return
             case sip_events.CallAcknowledged():
-                leg.acknowledged(event.sdp)
+                wrong = leg.acknowledged(event.sdp)
+                if wrong:
+                    self._unusable(leg, visit, wrong)
                 return
             case sip_events.Reoffered():
-                self._reoffered(leg, event.sdp)
+                self._reoffered(leg, event.sdp, event.dialog)
+            case sip_events.OfferReduced():
+                leg.reduced()
+            case sip_events.Refreshed():
+                leg.refreshed(event.sdp)
+            case sip_events.TransferAsked():
+                self._transfer(leg, visit, event)
             case sip_events.InfoReceived():
                 self._info(leg, event)
         self._carry_out(visit)
 
+    def _unusable(self, leg: Leg, visit: Visit, wrong: str) -> None:
+        """There is no media that both sides could use."""
+        log.warning("leg %s: %s", leg.name, wrong)
+        self._phone.hangup(leg.call, reason=f'SIP;cause={NOT_ACCEPTABLE};text="Not Acceptable Here"')
+        self._leg_over(leg, visit, "us", NOT_ACCEPTABLE, wrong)
+
+    def _transfer(self, leg: Leg, visit: Visit, event: sip_events.TransferAsked) -> None:
+        """Who talks with the door hands it on: only to whom the configuration names."""
+        address = account.address if (account := self._config.account(leg.account or None)) is not None else ""
+        domain = Uri.parse(address).host if address else ""
+        target = may_be_handed_to(event.target, self._config.calls.transfer_to, domain)
+        name = visit.successor(target, calls=True) if target is not None else None
+        self._stream.publish(
+            events.TransferAsked(
+                press=leg.press, leg=leg.name, target=str(event.target), successor=name or "", by=event.referred_by
+            )
+        )
+        if name is None:
+            self._phone.refuse_transfer(leg.call, DECLINE)
+            return
+        self._phone.accept_transfer(leg.call)
+        self._handed_on[name] = leg.call
+
+    def _handing_on(self, leg: Leg, status: int, reason: str) -> None:
+        """Who handed the door on hears how the call to the other goes."""
+        call = self._handed_on.get(leg.name)
+        if call is None:
+            return
+        if status >= OK:
+            del self._handed_on[leg.name]
+        self._phone.transfer_progress(call, status, reason)
+
     def _leg_over(self, leg: Leg, visit: Visit, by: str, status: int, reason: str) -> None:
+        self._handing_on(leg, status if status >= 300 else SERVER_ERROR, reason)
         self._by_call.pop(leg.call, None)
         self._legs.pop(leg.name, None)
         if self._sounding == leg.name:
@@ -238,6 +294,31 @@ class Station:
             self._faults.set(where, what, f"{remedy}; next try in {event.retry_s:.0f} s")
         elif event.state == "registered":
             self._faults.clear(where)
+
+    def _news(self, event: sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync) -> None:
+        """What needs no call. Strangers may write, too: what they write is bounded in length and number."""
+        if isinstance(event, sip_events.TextDelivered):
+            self._stream.publish(
+                events.TextDelivered(
+                    target=self._texts.pop(event.message, ""), status=event.status, reason=event.reason
+                )
+            )
+            return
+        now = self._now()
+        while self._news_at and now - self._news_at[0] > NEWS_WINDOW_S:
+            self._news_at.popleft()
+        if len(self._news_at) >= MOST_NEWS:
+            return
+        self._news_at.append(now)
+        source = f"{event.source.transport}:{event.source.remote[0]}:{event.source.remote[1]}"
+        if isinstance(event, sip_events.CheckSync):
+            self._stream.publish(events.CheckSync(source=source, account=event.account))
+        else:
+            self._stream.publish(
+                events.TextReceived(
+                    sender=str(event.sender.uri), source=source, account=event.account, text=event.text
+                )
+            )
 
     def _incoming(self, event: sip_events.IncomingCall) -> None:
         caller = str(event.caller.uri)
@@ -271,21 +352,32 @@ class Station:
                 proven = f"from its own address {allowed.host}"
             else:
                 return FORBIDDEN, "the caller did not prove who it is: a From header is no proof", ""
-        if self._active is not None and self._active.phase in ("ringing", "talking"):
+        if event.replaces:
+            if self._config.calls.transfer != "accept":
+                return DECLINE, "nobody may take over a call (calls.transfer)", ""
+            if event.replaces not in self._by_call:
+                return NO_SUCH_CALL, "the call to take over is gone", ""
+        elif self._active is not None and self._active.phase in ("ringing", "talking"):
             return BUSY_HERE, "the door is in use", ""
-        if not event.sdp:
-            return NOT_ACCEPTABLE, "the call offers no media", ""
         return 0, "", proven
 
     def _let_in(self, event: sip_events.IncomingCall, caller: str, source: str, proven: str) -> None:
-        visit = self._new_visit(Plan(INCOMING, ()))
+        before = self._by_call.get(event.replaces)
+        visit = self._visits[before.press] if before is not None else self._new_visit(Plan(INCOMING, ()))
+        name = visit.successor(caller, calls=False) if before is not None else f"{visit.press}.1"
+        if name is None:
+            raise SdpError("somebody is taking over this call already")
         try:
-            leg = self._open_leg(f"{visit.press}.1", visit, caller, event.account, event.source.local[0])
+            leg = self._open_leg(name, visit, caller, event.account, event.source.local[0])
             leg.direction, leg.call = "incoming", event.call
-            answer = leg.answer(event.sdp)
+            # Without an offer ours goes into the 200, and the ACK brings the answer.
+            answer = leg.answer(event.sdp) if event.sdp else leg.offer()
         except (OSError, SdpError):
-            self._forget(f"{visit.press}.1")
-            del self._visits[visit.press]
+            self._forget(name)
+            if before is None:
+                del self._visits[visit.press]
+            else:
+                visit.leg_ended(name, "us", NOT_ACCEPTABLE, "no media", {}, self._now())
             raise
         self._by_call[event.call] = leg
         self._active = visit
@@ -296,17 +388,20 @@ class Station:
         )
         self._phone.accept(event.call, answer)
         leg.reader.answered = True
-        visit.begin_answered(leg.name, caller, self._now())
+        if before is not None:
+            visit.leg_answered(leg.name, self._now())
+        else:
+            visit.begin_answered(leg.name, caller, self._now())
         self._carry_out(visit)
 
-    def _reoffered(self, leg: Leg, sdp: bytes) -> None:
+    def _reoffered(self, leg: Leg, sdp: bytes, dialog: str) -> None:
         try:
-            self._phone.answer_offer(leg.call, leg.answer(sdp) if sdp else leg.offer())
+            self._phone.answer_offer(leg.call, leg.answer(sdp, dialog) if sdp else leg.offer(), dialog=dialog)
         except OutOfTurn:
-            self._phone.reject_offer(leg.call, REQUEST_PENDING)
+            self._phone.reject_offer(leg.call, REQUEST_PENDING, dialog=dialog)
         except SdpError as error:
             log.warning("leg %s: offer refused: %s", leg.name, error)
-            self._phone.reject_offer(leg.call, NOT_ACCEPTABLE)
+            self._phone.reject_offer(leg.call, NOT_ACCEPTABLE, dialog=dialog)
 
     def _info(self, leg: Leg, event: sip_events.InfoReceived) -> None:
         if event.content_type == "application/media_control+xml":
@@ -419,6 +514,16 @@ class Station:
         self._carry_out(visit)
         return {"press": visit.press, "target": target}
 
+    def message(self, target: str, text: str) -> dict[str, object]:
+        """Sends a short text to a target; the event `text-delivered` tells whether it arrived."""
+        try:
+            uri, account, _ = self._resolve(target, None)
+            number = self._phone.message(uri, text, account=account or None)
+        except (ProtocolError, ValueError) as error:
+            raise ControlError(f'no text can be sent to "{target}": {error}') from error
+        self._texts[number] = target
+        return {"message": number, "target": target}
+
     def hangup(self) -> dict[str, object]:
         visit = self._active
         if visit is None or visit.phase not in ("ringing", "talking"):
@@ -444,7 +549,7 @@ class Station:
     def _plan(button: Button) -> Plan:
         return Plan(
             name=button.name,
-            stages=tuple(Stage(stage.ring, stage.seconds) for stage in button.stages),
+            stages=tuple(Stage(stage.ring, stage.seconds, stage.auto_answer) for stage in button.stages),
             doors=button.doors,
             ring_limit_s=button.ring_limit_s,
             second_press=button.second_press,
@@ -472,7 +577,7 @@ class Station:
             case Publish():
                 self._stream.publish(action.event)
             case StartLeg():
-                self._start_leg(visit, action.leg, action.target)
+                self._start_leg(visit, action)
             case EndLeg():
                 leg = self._legs.get(action.leg)
                 if leg is not None:
@@ -502,10 +607,11 @@ class Station:
             tone = None
         self._engine.play(tone)
 
-    def _start_leg(self, visit: Visit, name: str, target: str) -> None:
+    def _start_leg(self, visit: Visit, action: StartLeg) -> None:
+        name, target, auto_answer = action.leg, action.target, action.auto_answer
         user = self.house.user(target)
         if user is None:
-            self._invite(visit, name, target, None)
+            self._invite(visit, name, target, None, auto_answer)
             return
         phones = self.house.phones(user)
         if not phones:
@@ -513,9 +619,9 @@ class Station:
             return
         names = [name, *(visit.split(name) for _ in phones[1:])]
         for each, binding in zip(names, phones, strict=True):
-            self._invite(visit, each, target, binding)
+            self._invite(visit, each, target, binding, auto_answer)
 
-    def _invite(self, visit: Visit, name: str, target: str, binding: Binding | None) -> None:
+    def _invite(self, visit: Visit, name: str, target: str, binding: Binding | None, auto_answer: bool) -> None:
         """Call a target, or the phone that a user of the house registered with `binding`."""
         now = self._now()
         try:
@@ -536,7 +642,11 @@ class Station:
                 leg.offer(),
                 account=account or None,
                 display_name=button.display_name if button is not None else None,
+                headers=headers_for(
+                    uri, button, self._config.account(account) if account else None, auto_answer=auto_answer
+                ),
                 binding=binding,
+                fallback=leg.offer_without_picture(),
             )
         except (ProtocolError, OSError) as error:
             self._forget(name)
@@ -558,6 +668,10 @@ class Station:
             doors=visit.plan.doors,
             outgoing=visit.plan.name != INCOMING,
         )
+        media = self._media
+        through = next((each for each in self._config.accounts if each.name == account), None)
+        if through is not None and not through.video:
+            media = replace(media, video=False)
         leg = Leg(
             name,
             visit.press,
@@ -565,7 +679,7 @@ class Station:
             account,
             host,
             self._engine,
-            self._media,
+            media,
             reader,
             secrets.randbits(62),
             self._media_event,

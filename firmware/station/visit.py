@@ -13,6 +13,9 @@ visit knows the ring plan, the limits and whose turn it is; it knows no SIP mess
     ringing  ring limit                                 closing  EndLeg all, Sound congestion
     ringing  pressed again: ignore / extend / cancel    ringing / ringing with all times new / closing
     talking  a leg answered late                        talking  EndLeg it
+    talking  successor (transfer, Replaces)             talking  StartLeg the new party; the old one talks on
+    talking  the successor answered                     talking  Talk; EndLeg the old one
+    talking  the old one left while the new one rings   ringing  Sound ringback
     talking  warning time                               talking  Warn
     talking  talk limit, time after the unlock          closing  EndLeg
     talking  leg ended                                  closing  -
@@ -39,6 +42,7 @@ Phase = Literal["new", "ringing", "talking", "closing", "done"]
 class Stage:
     targets: tuple[str, ...]
     seconds: float
+    auto_answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Limits:
 class StartLeg:
     leg: str
     target: str
+    auto_answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ class Visit:
     _stage: int = -1
     _numbered: int = 0
     _sound: str | None = None
+    _successor: str = ""  # the leg that is to take the talking one's place
     _worst_status: int = 0
     _stage_ends: float | None = None
     _ring_ends: float | None = None
@@ -188,6 +194,18 @@ class Visit:
         if self.phase in ("ringing", "talking"):
             self._close("cancelled" if self.phase == "ringing" else "answered", reason, None, now)
 
+    def successor(self, target: str, *, calls: bool) -> str | None:
+        """A new leg that takes the place of who talks with the door, once it is answered; its name. None unless
+        somebody talks, and nobody is on his way already. `calls`: we call him; else he calls us."""
+        if self.phase != "talking" or self._successor in self._legs:
+            return None
+        self._numbered += 1
+        name = self._successor = f"{self.press}.{self._numbered}"
+        self._legs[name] = _Leg(target)
+        if calls:
+            self._actions.append(StartLeg(name, target))
+        return name
+
     def split(self, leg: str) -> str:
         """One more leg to the same target, for whom has several phones; returns its name."""
         self._numbered += 1
@@ -220,6 +238,9 @@ class Visit:
         state = self._legs.get(leg)
         if state is None or state.state == "given up":
             return
+        if self.phase == "talking" and leg == self._successor:
+            self._hand_over(leg, state, now)
+            return
         if self.phase != "ringing":
             self._give_up(leg, COMPLETED_ELSEWHERE)
             return
@@ -237,6 +258,19 @@ class Visit:
         self._talk_ends, self._talk_end_reason = now + self.limits.talk_limit_s, "talk limit"
         if 0 < self.limits.warning_s < self.limits.talk_limit_s:
             self._warns = self._talk_ends - self.limits.warning_s
+
+    def _hand_over(self, leg: str, state: _Leg, now: float) -> None:
+        before = self.talking_leg
+        state.state, state.answered_s = "talking", now
+        self._tell(events.LegAnswered(press=self.press, leg=leg))
+        self._actions.append(Talk(leg))
+        if before is not None:
+            self._give_up(before, "")
+
+    def leg_silent(self, leg: str) -> None:
+        """The leg's sound before its answer is over, though it may still ring elsewhere."""
+        if self.phase == "ringing" and self._sound == f"early:{leg}":
+            self._play("ringback")
 
     def unlocked(self, now: float) -> None:
         """The relay went on for this visit."""
@@ -271,14 +305,21 @@ class Visit:
                 )
             )
             if self.phase == "talking" and state.state == "talking":
-                self._close("answered", reason or f"ended by {by}", None, now)
+                if self._successor in self._legs:
+                    self.phase, self._ring_ends = "ringing", now + self.plan.ring_limit_s
+                    self._play("ringback")
+                else:
+                    self._close("answered", reason or f"ended by {by}", None, now)
         elif state.state != "given up":
             self._tell(events.LegFailed(press=self.press, leg=leg, status=status, reason=reason))
             self._worst_status = status
             if self._sound == f"early:{leg}":
                 self._play("ringback")
             if self.phase == "ringing" and not self._ringing_legs():
-                self._stage_over("all legs failed", now)
+                if leg == self._successor:
+                    self._close("answered", "handed on, and nobody there", "congestion", now)
+                else:
+                    self._stage_over("all legs failed", now)
         self._finish_if_empty()
 
     def handle_timer(self, now: float) -> None:
@@ -316,7 +357,7 @@ class Visit:
             self._numbered += 1
             name = f"{self.press}.{self._numbered}"
             self._legs[name] = _Leg(target)
-            self._actions.append(StartLeg(name, target))
+            self._actions.append(StartLeg(name, target, stage.auto_answer))
         # After the INVITEs: a sound card that takes its time to open must not hold them back.
         if self._sound != "ringback":
             self._play("ringback")

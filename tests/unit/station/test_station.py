@@ -27,6 +27,7 @@ class Phone:
     def __init__(self):
         self.invites, self.hangups, self.accepted, self.answers = [], [], [], []
         self.number = 0
+        self.headers, self.fallbacks, self.transfers, self.texts = [], [], [], []
         self.users, self.over = {}, []  # bindings of each, and those that invites went over
 
     def local_host_towards(self, _):
@@ -35,9 +36,11 @@ class Phone:
     def bindings(self, user):
         return self.users.get(user, ())
 
-    def invite(self, uri, sdp, *, account=None, display_name=None, binding=None):
+    def invite(self, uri, sdp, *, account=None, display_name=None, headers=(), binding=None, fallback=b""):
         self.number += 1
         self.over.append(binding)
+        self.headers.append(dict(headers))
+        self.fallbacks.append(fallback)
         self.invites.append((self.number, str(uri), account, display_name, sdp))
         return self.number
 
@@ -47,11 +50,24 @@ class Phone:
     def accept(self, call, sdp):
         self.accepted.append((call, sdp))
 
-    def answer_offer(self, call, sdp):
+    def answer_offer(self, call, sdp, *, dialog=""):
         self.answers.append((call, sdp))
 
-    def reject_offer(self, call, status):
+    def reject_offer(self, call, status, *, dialog=""):
         self.answers.append((call, status))
+
+    def accept_transfer(self, call):
+        self.transfers.append((call, 202))
+
+    def refuse_transfer(self, call, status):
+        self.transfers.append((call, status))
+
+    def transfer_progress(self, call, status, reason):
+        self.transfers.append((call, status))
+
+    def message(self, target, text, *, account=None):
+        self.texts.append((str(target), text, account))
+        return len(self.texts)
 
 
 @dataclass
