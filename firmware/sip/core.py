@@ -275,6 +275,7 @@ class Core:
             "pending_requests": stack.pending_requests,
             "alarms": len(stack.schedule),
             "dropped": self.dropped,
+            **(self._house.counts() if self._house is not None else {}),
         }
 
     def _call(self, number: int) -> Call | None:
@@ -299,8 +300,9 @@ class Core:
         try:
             if isinstance(message, Response):
                 check_response(message)
-                # More than our own Via: not meant for us (8.1.3.3).
-                if len(message.vias) != 1 or not self._stack.transactions.receive_response(message, now):
+                # More than our own Via: not meant for us (8.1.3.3), unless we forwarded the request.
+                ours = len(message.vias) == 1 or (self._house is not None and self._house.forwarded(message))
+                if not ours or not self._stack.transactions.receive_response(message, now):
                     self.dropped += 1
                 return
             check_request(message)
@@ -324,7 +326,7 @@ class Core:
         if request.method == "ACK":
             if found is not None:
                 found[0].receive_ack(request, now)
-            else:
+            elif self._house is None or not self._house.acknowledge(request, flow, now):
                 self.dropped += 1
             return
         if request.method == "CANCEL":
@@ -447,6 +449,8 @@ class Core:
         transactions.respond(server, response_to(request, 200, to_tag=tag), now)
         if call is not None and not invite.answered:
             call.cancelled(invite, request, now)
+        elif self._house is not None:
+            self._house.cancel(invite, request, now)
 
     def _refuse_unreadable(self, error: RemoteProtocolError, flow: Flow) -> None:
         """Answer what was readable enough (RFC 4475 section 3.1.2), forget the rest."""

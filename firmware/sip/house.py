@@ -1,6 +1,8 @@
-"""The house within the core: a registrar for its users (registrar.py), and proof of who calls the station.
+"""The house within the core: a registrar for its users, a proxy between them, and proof of who calls the station.
 
-Joins the pure parts to the core's transactions and schedule. Only there when users are configured.
+Joins registrar.py, proxy.py and gate.py to the core's transactions and schedule; decides whom a request is for. A
+name that is no user's is asked for credentials like one that is, so that nobody learns the names by calling them.
+Only there when users are configured.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +15,11 @@ from firmware.sip.events import UserRefused
 from firmware.sip.gate import Gate, Refusal
 from firmware.sip.location import Binding, Location
 from firmware.sip.message import Request, Response
+from firmware.sip.proxy import BRANCH, METHODS, Hop, Proxy
 from firmware.sip.registrar import BindingEvent, Registrar, serves
 from firmware.sip.stack import Stack
 from firmware.sip.timers import Alarm
+from firmware.sip.transactions import Server
 from firmware.sip.types import Flow
 
 REFUSALS_MOST, REFUSALS_WITHIN_S = 30, 60.0  # events told; sources can be made up, a log cannot grow for ever
@@ -35,6 +39,7 @@ class HouseServer:
         self._users = frozenset(user.name for user in house.users)
         self._gate = Gate(house, self.location, random, self._tell)
         self._registrar = Registrar(house, self.location, self._gate, self._tell)
+        self._proxy = Proxy(stack, self.location, house.realm, tag)
         self._expiry: Alarm | None = None
         self._told: list[float] = []
 
@@ -53,6 +58,7 @@ class HouseServer:
 
     def flow_closed(self, flow: Flow, now: float) -> None:
         self._registrar.flow_closed(flow)
+        self._proxy.flow_closed(flow)
         self._arm()
 
     def _arm(self) -> None:
@@ -80,8 +86,10 @@ class HouseServer:
     def receive(self, request: Request, flow: Flow, now: float) -> bool:
         """A request outside the core's own dialogs. False: not for us, the core's policy decides."""
         self._now = now
-        if request.method != "REGISTER":
+        if request.uri.scheme not in ("sip", "sips"):
             return False
+        if request.method != "REGISTER":
+            return self._receive_call(request, flow, now)
         transactions = self._stack.transactions
         if transactions.strangers >= self._stack.configuration.max_transactions:
             self._stack.send(flow, bytes(self._refuse(request, Refusal(503, "", (("Retry-After", "10"),)))))
@@ -91,19 +99,74 @@ class HouseServer:
         self._arm()
         return True
 
+    def _receive_call(self, request: Request, flow: Flow, now: float) -> bool:
+        if request.to.tag is not None:
+            return self._proxy.forward_within(request, flow, now)
+        called = unescape(request.uri.user or "")
+        claimed = unescape(request.from_.uri.user or "")
+        if not called or called in self._house.own_names or not serves(self._house, request.uri, flow):
+            return False
+        if request.method not in METHODS or (request.method == "OPTIONS" and claimed not in self._users):
+            return False  # a server's ping is for us, whatever name it calls us by
+        refusal = self._may_call(request, flow, claimed, now)
+        phones = [phone for phone in self.location.of(called, now) if not phone.came_from(flow)]
+        if refusal is None and not phones:
+            known = called in self._users
+            refusal = Refusal(480, f"{called} is not registered") if known else Refusal(404, "Nobody of this name")
+        if refusal is None:
+            self._proxy.forward(request, flow, [Hop.to(phone) for phone in phones], now)
+        elif self._stack.transactions.strangers < self._stack.configuration.max_transactions:
+            server = self._stack.transactions.open_server(request, flow, now, stranger=True)
+            self._stack.transactions.respond(server, self._refuse(request, refusal), now)
+        else:
+            self._stack.send(flow, bytes(self._refuse(request, refusal)))
+        return True
+
+    def _may_call(self, request: Request, flow: Flow, claimed: str, now: float) -> Refusal | None:
+        """None for a proven user with a request that can be forwarded."""
+        if request.max_forwards == 0:
+            return Refusal(483)
+        if self._proxy.is_loop(request) or self._stack.transactions.merged(request):
+            return Refusal(482)
+        if request.proxy_require:
+            return Refusal(420, "", (("Unsupported", ", ".join(sorted(request.proxy_require))),))
+        proven = self._prove(request, flow, claimed, now, proxy=True)
+        if isinstance(proven, Refusal):
+            return proven
+        return None if proven == claimed else Refusal(403, "Call under your own name")
+
+    def _prove(self, request: Request, flow: Flow, claimed: str, now: float, *, proxy: bool) -> str | Refusal:
+        """By credentials, or by the connection over which this very user registered with his."""
+        behind = self.location.behind(flow, now) if flow.reliable else None
+        if behind is not None and behind.user == claimed:
+            return claimed
+        return self._gate.prove(request, flow, now, claimed=claimed, proxy=proxy)
+
+    def acknowledge(self, ack: Request, flow: Flow, now: float) -> bool:
+        """An ACK of none of the core's calls. False: of none that goes through us."""
+        return self._proxy.forward_within(ack, flow, now)
+
+    def cancel(self, invite: Server, cancel: Request, now: float) -> None:
+        """The CANCEL of an INVITE that may be one we forwarded; it has its 200."""
+        self._proxy.cancel(invite, cancel, now)
+
+    def forwarded(self, response: Response) -> bool:
+        """Whether a response that has more Vias than ours is one to a request we forwarded."""
+        return (response.top_via.branch or "").startswith(BRANCH)
+
+    def counts(self) -> dict[str, int]:
+        """Sizes of what could grow."""
+        return {"bindings": len(self.location), "forwarded": self._proxy.at_work, "user_calls": len(self._proxy)}
+
     def caller(self, request: Request, flow: Flow, now: float) -> str | Refusal:
         """The user who calls the station, "" for a stranger, or what an unproven user gets first."""
         self._now = now
         claimed = unescape(request.from_.uri.user or "")
         if claimed not in self._users or not serves(self._house, request.from_.uri, flow):
             return ""
-        proven = self._gate.prove(request, flow, now, claimed=claimed)
-        if isinstance(proven, Refusal):
-            return proven
-        if proven != claimed:
+        proven = self._prove(request, flow, claimed, now, proxy=False)
+        if not isinstance(proven, Refusal) and proven != claimed:
             return Refusal(403, "Call under your own name")
-        if (request.uri.user or self._house.own_names[0]) not in self._house.own_names:
-            return Refusal(404, "Nobody of this name in the house")
         return proven
 
     # --- answers --------------------------------------------------------------------------------------------

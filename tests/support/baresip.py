@@ -50,7 +50,8 @@ class PeerEvent:
 class Baresip:
     """`answer_mode`: "manual" sends 180, "early" 183 with its own SDP (so early video), "auto" answers at once.
 
-    With `server` it registers there as `user`; without, it takes calls at `uri` directly.
+    With `server` it registers there as `user`, and is started once it has (unless not to `wait`); without, it takes
+    calls at `uri` directly.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Baresip:
         tone_hz: float = 1000,
         video: bool = True,
         codecs: str = "pcma,pcmu",
+        wait: bool = True,
     ) -> None:
         self.user = user
         self.host = host
@@ -117,7 +119,7 @@ class Baresip:
             outbound = f"{server.uri};transport={transport}"
             settings += [f"auth_user={user}", f"auth_pass={password}", f'outbound="{outbound}"', "regint=60"]
         (folder / "accounts").write_text(f"<{aor}>;{';'.join(settings)}\n")
-        self.registers = server is not None
+        self.registers = server is not None and wait
         family = "-6" if ":" in host else "-4"
         self.program = Program(f"baresip-{user}", ["baresip", "-f", str(folder), family, "-s", "-v"], folder)
 
