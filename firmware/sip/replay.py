@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from firmware.sip.configuration import Configuration
+from firmware.sip.core import Core
 from firmware.sip.digest import Credentials, canonical_algorithm, digest_response
 from firmware.sip.errors import LocalProtocolError, RemoteProtocolError
 from firmware.sip.message import Request, Response, parse_message
@@ -111,7 +112,7 @@ class _Replay:
         trace.subscribe(lambda entry: self._lines.append(entry.encode()))
         more = {name: decode(value) for name, value in header.get("more", {}).items()}
         self._core = TracedCore(configuration, random=self._random, trace=trace, **more)
-        self._known = inputs_of(TracedCore.__mro__[1])
+        self._known = inputs_of(Core)
         self._given: dict[str, str] = {}  # recorded branch, tag, Call-ID, nonce -> this core's
         self._tokens: dict[int, int] = {}
 

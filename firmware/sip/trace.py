@@ -6,6 +6,7 @@ so a ring that still has its beginning can be replayed (replay.py). Noting costs
 and secrets are taken out when entries leave the ring (`Entry.encode`, by trace_json.py), which is the only way out.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ from firmware.sip.message import Message
 from firmware.sip.timers import Alarm
 from firmware.sip.trace_json import Json, encode
 
+log = logging.getLogger(__name__)
+
 FORMAT = 1
 MAX_ENTRIES = 20_000
-MAX_BYTES = 3_000_000  # some hundred calls, or a week of registrations; counted with what Python adds to each
+MAX_BYTES = 3_000_000  # a hundred calls, or two days of registrations; counted with what Python adds to each
 MAX_DROPPED_PER_S = 20  # messages that nobody wanted: a flood of them must not wash the calls out of the ring
 QUESTIONS = frozenset({"bindings"})  # take `now` and change nothing
 _STREAMED = ("receive_message", "receive_garbage")
@@ -85,6 +88,8 @@ class Trace:
         self._listeners: list[Callable[[Entry], None]] = []
 
     def begin(self, configuration: Configuration, draws: Iterable[bytes], **more: object) -> None:
+        """A core starts. Its first draws are keys (of tags, of nonces): without a password they open nothing, and
+        they end with the core."""
         self._header = {
             "trace": FORMAT,
             "configuration": encode(configuration),
@@ -108,16 +113,25 @@ class Trace:
         if self._listeners:
             entry = Entry(*fields)
             for listener in tuple(self._listeners):
-                listener(entry)
+                try:
+                    listener(entry)
+                except Exception:
+                    # A reader's bug must neither reach the call nor be repeated with every message.
+                    log.exception("reader %r of the trace failed and is dropped", listener)
+                    self._drop(listener)
 
     def entries(self) -> list[Entry]:
         """A copy: what happens later is not in it."""
         return [Entry(*fields) for _, fields in self._entries]
 
     def subscribe(self, listener: Callable[[Entry], None]) -> Callable[[], None]:
-        """Hand each entry from now on to `listener`, which must not raise; returns what ends that."""
+        """Hand each entry from now on to `listener`; returns what ends that."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return lambda: self._drop(listener)
+
+    def _drop(self, listener: Callable[[Entry], None]) -> None:
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
 
 class TracedCore(Core):

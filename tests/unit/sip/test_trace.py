@@ -12,7 +12,7 @@ from firmware.sip.errors import LocalProtocolError
 from firmware.sip.events import CallAnswered, IncomingCall
 from firmware.sip.message import Request, parse_message
 from firmware.sip.replay import NotReplayable, replay
-from firmware.sip.trace import MAX_DROPPED_PER_S, QUESTIONS, Trace, TracedCore, inputs_of
+from firmware.sip.trace import MAX_DROPPED_PER_S, QUESTIONS, Entry, Trace, TracedCore, inputs_of
 from firmware.sip.trace_json import decode, encode, mask
 from firmware.sip.types import Flow
 from firmware.sip.uri import NameAddr, Uri
@@ -176,6 +176,7 @@ def test_right_and_wrong_credentials_of_a_phone_replay_as_they_were(password: st
     account = Account("house", Uri.parse("sip:mon@10.0.0.1"), password=password, expires_s=600)
     link.add("phone", "10.0.0.2", Configuration(accounts=(account,))).core.start(link.now)
     link.run(5)
+    assert PASSWORD not in "\n".join(lines(trace))
     assert told in {
         event["$"].partition(".")[2] for entry in trace.entries() for event in entry.encode().get("events", ())
     }
@@ -307,6 +308,23 @@ def test_values_of_the_core_survive_json() -> None:
     for wrong in ({"$": "os.Path"}, {"$": "core.Core"}, {"$": "types.Nothing"}, {"$": "../x.Y"}):
         with pytest.raises(ValueError, match="no "):
             decode(wrong)
+
+
+def test_a_reader_that_fails_is_dropped_and_the_call_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    bench, trace = traced()
+    heard: list[str] = []
+
+    def fails(entry: Entry) -> None:
+        heard.append(entry.do)
+        raise RuntimeError("bug")
+
+    drop = trace.subscribe(fails)
+    bench.core.start(bench.now)
+    bench.core.stop(bench.now)
+    assert heard == ["start"]
+    assert "is dropped" in caplog.text
+    drop()
+    assert [entry.do for entry in trace.entries()] == ["start", "stop"]
 
 
 def test_noting_changes_nothing_of_what_the_core_does() -> None:
