@@ -139,6 +139,8 @@ well. And whatever the server does, phones that ring at their own address or reg
 (`[[users]]`) go on ringing when it is away: give the button a stage with them.
 """
 
+PBX_UNTESTED = "Not tested against the real server, which could not be had: this rests on its users' reports."
+
 
 def pbx_page() -> str:
     parts = [PBX_HEAD]
@@ -148,13 +150,7 @@ def pbx_page() -> str:
         if profile.settings:
             rows = [f"| `{each.key} = {literal(each.value)}` | {each.why} |" for each in profile.settings]
             parts.append("| setting | why |\n|---|---|\n" + "\n".join(rows) + "\n")
-        tested = (
-            f"Tested against the real server: `{profile.tested}`."
-            if profile.tested
-            else (
-                "Not tested against the real server: it could not be had. What stands here rests on its users' reports."
-            )
-        )
+        tested = f"Tested against the real server: `{profile.tested}`." if profile.tested else PBX_UNTESTED
         parts.append(tested + "\n")
     return "\n".join(parts)
 

@@ -1,0 +1,59 @@
+"""What the composition root adds of its own: buttons on the board's lines, accounts for the core, refusals."""
+
+import asyncio
+import time
+
+import pytest
+
+import board
+from firmware import app
+from firmware.config import Account, Button, Config, Door, Secret, Stage, Station
+
+CONFIG = Config(
+    accounts=(Account(name="pbx", address="sip:door@pbx.example.org", password=Secret("opensesame"), session_timer_s=0),),
+    buttons=(Button(name="flat", input="button1", stages=(Stage(ring=("101",)),)),),
+    doors=(Door(name="street", relay="relay1"),),
+)
+
+
+def test_an_edge_on_the_line_is_a_press_on_the_loops_thread_with_the_time_of_the_edge():
+    async def scene():
+        loop = asyncio.get_running_loop()
+        pressed = loop.create_future()
+
+        class House:
+            def pressed(self, *what):
+                pressed.set_result((*what, asyncio.get_running_loop()))
+
+        hardware = board.load("simulated")
+        inputs = app.open_buttons(CONFIG, hardware, loop, House())
+        try:
+            before = time.monotonic()
+            inputs.drive(hardware.inputs["button1"].line, False)  # active low
+            button, source, edge_s, where = await asyncio.wait_for(pressed, 10)
+            assert (button, source) == ("flat", "gpio")
+            assert before <= edge_s <= time.monotonic()
+            assert where is loop
+        finally:
+            inputs.close()
+
+    asyncio.run(scene())
+
+
+def test_an_account_reaches_the_core_with_its_password_and_defaults():
+    account = app.sip_configuration(CONFIG).accounts[0]
+    assert (account.username, account.password, account.session_expires_s) == ("door", "opensesame", 0)
+    assert "opensesame" not in repr(account)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (Config(station=Station(board="nowhere")), "nowhere"),
+        (Config(buttons=(Button(name="flat", input="buton1"),)), 'buttons.flat.input: .* has no line "buton1"'),
+        (Config(doors=(Door(name="street", relay="relay9"),)), 'doors.street.relay: .* has no line "relay9"'),
+    ],
+)
+def test_a_board_without_what_the_configuration_names_is_refused_by_name(config, message):
+    with pytest.raises(app.StartError, match=message):
+        app.load_board(config)
