@@ -125,19 +125,6 @@ class Phone:
         target = _bare(invite.get("contact"))
         return Talk(target, invite.source, local, invite.get("from"), invite.get("call-id"), rtp_of(invite.body))
 
-    def call(self, uri: str, address: tuple[str, int], sdp: bytes, timeout_s: float = 5) -> Talk:
-        """INVITE, wait for its 200, ACK."""
-        talk = Talk(
-            uri, address, f"<{self.uri}>;tag={secrets.token_hex(4)}", f"<{uri}>", secrets.token_hex(8), None
-        )
-        self._request(talk, "INVITE", sdp)
-        ok = self.wait("INVITE", timeout_s, status=200)
-        if ok.status != 200:
-            raise AssertionError(f"call refused: {ok.first}")
-        talk.remote, talk.target, talk.rtp = ok.get("to"), _bare(ok.get("contact")), rtp_of(ok.body)
-        self._request(talk, "ACK")
-        return talk
-
     def hang_up(self, talk: Talk) -> None:
         talk.sequence += 1
         self._request(talk, "BYE")

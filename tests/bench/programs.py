@@ -174,6 +174,16 @@ class Station:
             raise AssertionError(f"the station refused: {answer}\n{self.program.log_text()[-3000:]}")
         return answer["result"]
 
+    def wait_event(self, kind: str, timeout_s: float = 5) -> Any:
+        """The last press' event of this kind, once it has been told."""
+
+        def last() -> Any:
+            told = [event for event in self.ask("events", last=10)["events"] if event["kind"] == kind]
+            return told[-1] if told and told[-1]["press"] == press else None
+
+        press = self.ask("status")["last_press"]["press"]
+        return wait_until(last, f"event {kind} of press {press}", timeout_s)
+
     def press(self) -> float:
         """Press the button; when the request went out, on the monotonic clock."""
         at_s = time.monotonic()
