@@ -7,6 +7,7 @@ A request is one object with a `verb` and its arguments; the answer is `{"ok": t
     press   button                            -> {"press": 12, "button": "flat-1a"}
     call    target                            -> {"press": 13, "target": "101"}
     hangup                                    -> {"press": 13}
+    message target text                       -> {"message": 1, "target": "101"}
     unlock  door                              -> {"door": "street", "pulse_ms": 3000}
     events  [last] [press] [since] [follow]   -> {"events": [...]}; with follow, then each new one as
                                                  {"event": {...}}, at last {"end": "why"}
@@ -64,6 +65,7 @@ class Controlled(Protocol):
     def press(self, button: str, source: str = ...) -> dict[str, object]: ...
     def call(self, target: str) -> dict[str, object]: ...
     def hangup(self) -> dict[str, object]: ...
+    def message(self, target: str, text: str) -> dict[str, object]: ...
     def unlock(self, door: str, user: str) -> dict[str, object] | Awaitable[dict[str, object]]: ...
 
 
@@ -175,6 +177,8 @@ class ControlServer:
                 result = station.call(request.text("target"))
             case "hangup":
                 result = station.hangup()
+            case "message":
+                result = station.message(request.text("target"), request.text("text"))
             case "unlock":
                 user = await asyncio.to_thread(_user, writer)
                 result = station.unlock(request.text("door"), user)
@@ -185,7 +189,7 @@ class ControlServer:
             case "sip":
                 result = await asyncio.to_thread(self._sip, request, self._trace.entries())
             case _:
-                known = "status, press, call, hangup, unlock, events, why, sip"
+                known = "status, press, call, hangup, message, unlock, events, why, sip"
                 raise ControlError(f'there is no verb "{request.verb[:40]}"; known: {known}')
         return await result if inspect.isawaitable(result) else result
 

@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb("call", "call a number or SIP URI from the door").add_argument("target", metavar="TARGET")
     verb("hangup", "end the ringing or the call")
+    message = verb("message", "send a short text to a number or SIP URI")
+    message.add_argument("target", metavar="TARGET")
+    message.add_argument("text", metavar="TEXT")
     verb("unlock", "open a door").add_argument(
         "door",
         metavar="DOOR",
@@ -131,7 +134,7 @@ def _run(arguments: argparse.Namespace) -> int:
     request: Json = {"verb": arguments.verb}
     if arguments.verb == "sip" and not (arguments.last or arguments.json or arguments.pcap):
         arguments.last = LAST_STEPS
-    for name in ("button", "target", "door", "press", "last", "since", "follow", "call"):
+    for name in ("button", "target", "text", "door", "press", "last", "since", "follow", "call"):
         if getattr(arguments, name, None):
             request[name] = getattr(arguments, name)
     if getattr(arguments, "since", None) == 0:
@@ -388,6 +391,8 @@ def _print(verb: str, result: Json) -> None:
             _say(f"press {result['press']}: {result['button']} rings; doorctl why shows how it goes")
         case "call":
             _say(f"press {result['press']}: calling {result['target']}")
+        case "message":
+            _say(f"text sent to {result['target']}; doorctl events tells whether it arrived")
         case "hangup":
             _say(f"press {result['press']}: ended")
         case "unlock":

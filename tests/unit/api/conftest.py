@@ -77,6 +77,10 @@ class StrawStation:
     def hangup(self) -> dict[str, object]:
         raise ControlError("there is no call to end")
 
+    def message(self, target: str, text: str) -> dict[str, object]:
+        self.asked.append(("message", target, text))
+        return {"message": 1, "target": target}
+
     async def unlock(self, door: str, user: str) -> dict[str, object]:
         self.asked.append(("unlock", door, user))
         await asyncio.sleep(0)

@@ -38,11 +38,14 @@ def test_each_verb_reaches_the_station_and_its_result_comes_back(house: Any) -> 
             pressed = await client.ask(verb="press", button="flat-1a")
             assert pressed == {"ok": True, "result": {"press": 4, "button": "flat-1a"}}
             assert (await client.ask(verb="call", target="101"))["result"]["target"] == "101"
+            sent = await client.ask(verb="message", target="101", text="Parcel at the door")
+            assert sent["result"] == {"message": 1, "target": "101"}
             assert (await client.ask(verb="unlock", door="street"))["result"]["pulse_ms"] == 3000
             user = pwd.getpwuid(os.getuid()).pw_name
             assert h.station.asked == [
                 ("press", "flat-1a", "doorctl"),
                 ("call", "101"),
+                ("message", "101", "Parcel at the door"),
                 ("unlock", "street", user),
             ]
 

@@ -82,6 +82,8 @@ def test_commands_say_what_was_done(house: Any) -> None:
             where = {"PORTERO_RUN_DIR": str(h.path.parent)}
             assert (await doorctl("press", "flat-1a", **where)).out.startswith("press 4: flat-1a rings")
             assert (await doorctl("call", "101", **where)).out == "press 5: calling 101\n"
+            sent = await doorctl("message", "101", "Parcel", **where)
+            assert sent.out == "text sent to 101; doorctl events tells whether it arrived\n"
             assert (await doorctl("unlock", "street", **where)).out == "street is open for 3 s\n"
             answer = await doorctl("unlock", "street", "--json", **where)
             assert json.loads(answer.out) == {"door": "street", "pulse_ms": 3000}
