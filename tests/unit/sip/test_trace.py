@@ -198,8 +198,8 @@ def test_hostile_messages_are_written_and_replay() -> None:
         bench.sent()
     bench.core.hangup(call, bench.now)
     assert len(trace.entries()) > 1000
-    outcome = replay(lines(trace), exact=True)
-    assert outcome.differences == ()
+    # Not to the byte: a reason phrase may quote a part of what is masked.
+    assert replay(lines(trace)).differences == ()
 
 
 def test_a_changed_answer_is_found() -> None:
