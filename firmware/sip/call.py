@@ -111,6 +111,7 @@ class Call:
         self._offer_wanted = False  # the station had to wait for its turn
         self._refresh_wanted = False
         self._in_turn: dict[str, deque[Callable[[float], None]]] = {}
+        self._requests: list[OutgoingRequest] = []  # under way in the dialog, but for BYE
 
     def _enter(self) -> None:
         self._calls.by_number[self.number] = self
@@ -406,6 +407,8 @@ class Call:
         self.timer.stop()
         self._offer_wanted = self._refresh_wanted = False
         self._in_turn.clear()
+        for request in self._requests:
+            request.withdraw(now)  # one that still looks for a way must not come after the BYE
         for _, session in [self._calls.by_dialog[key] for key in self._dialogs]:
             self._close(session, now)
         self._calls.by_number.pop(self.number, None)
@@ -507,7 +510,7 @@ class Call:
 
     def _request(self, request: Request, dialog: Dialog, user: "_InDialog", now: float) -> None:
         request.headers.add("User-Agent", self._stack.configuration.user_agent)
-        OutgoingRequest(
+        out = OutgoingRequest(
             self._stack,
             request,
             dialog.next_hop,
@@ -515,7 +518,10 @@ class Call:
             identity=self.identity,
             next_cseq=dialog.next_cseq,
             hint=self.flow,
-        ).start(now)
+        )
+        if request.method != "BYE":
+            self._requests = [*(each for each in self._requests if not each.done), out]
+        out.start(now)
 
     def _bye(self, dialog: Dialog, reason: str, now: float) -> None:
         request = dialog.request("BYE")

@@ -93,11 +93,9 @@ class Modification:
     def stop(self, now: float) -> None:
         """The call is over; a 2xx that still comes is acknowledged, all else forgotten."""
         self._done()
-        if self.pausing:
-            self._out.give_up(now)
-        elif not self._out.done:
+        self._out.withdraw(now)
+        if not self._out.done:
             self._stack.schedule.set(now + self._stack.timers.transaction_s, self._forget)
-        self._out.cancelled = True
 
     def _forget(self, now: float) -> None:
         """The peer said 1xx, then no more, and the call has long ended."""

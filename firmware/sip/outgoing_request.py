@@ -135,6 +135,12 @@ class OutgoingRequest:
             cancel.headers.add("Reason", reason)
         self._stack.transactions.request(cancel, client.flow, _Unheard(), now)
 
+    def withdraw(self, now: float) -> None:
+        """Nobody needs it any more: what has not left stays here, what has is sent nowhere else."""
+        self.cancelled = True
+        if not self.done and not self.in_flight:
+            self.give_up(now)
+
     def give_up(self, now: float) -> None:
         """Wait no longer for a final response."""
         self._finish()
