@@ -390,6 +390,8 @@ class OutgoingRequest:
     def resume(self, body: bytes | None, now: float) -> None:
         """The pause is over; None: for good."""
         response, self.paused = self.paused, None
+        if self._pause is not None:
+            self._pause.cancel()
         if self.done or response is None:
             return
         if self.cancelled or body is None:
