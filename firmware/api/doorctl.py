@@ -457,6 +457,8 @@ def _account_row(account: Json) -> list[str]:
         state += f": {account['status']} {account['reason']}"
     elif account["reason"] and state != "registered":
         state += f": {account['reason']}"
+    if state == "registered" and account.get("server"):
+        state += f" at {account['server']}"
     if account["retry_s"] and state.startswith("failed"):
         state += f"; next attempt within {_span(account['retry_s'])}"
     return [account["name"], account["address"], state, f"for {_span(account['since_s'])}"]

@@ -119,6 +119,26 @@ def listen_address(text: str) -> Complaint | None:
     return None
 
 
+def name_server(text: str) -> Complaint | None:
+    """An address, with or without a port."""
+    address, port = split_name_server(text)
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return f'"{text}" is no address', '"192.168.1.1", or "192.168.1.1:5353" with a port'
+    if not 1 <= port <= 65535:
+        return f'"{text}": there is no such port', f'"{address}"'
+    return None
+
+
+def split_name_server(text: str) -> tuple[str, int]:
+    """(address without brackets, port) of a text that `name_server` accepts; (text, 0) of another."""
+    found = re.fullmatch(r"\[(?P<v6>[^\]]+)\](:(?P<p6>\d{1,5}))?|(?P<v4>[0-9.]+):(?P<p4>\d{1,5})", text)
+    if found is None:
+        return text, 53
+    return found["v6"] or found["v4"], int(found["p6"] or found["p4"] or 53)
+
+
 def split_listen_address(text: str) -> tuple[str, int]:
     """(host without brackets, port) of a text that `listen_address` accepts."""
     host, _, port = text.rpartition(":")
@@ -176,6 +196,7 @@ SIP_ADDRESS = Form("SIP URI with a user", sip_uri_with_user)
 TARGET = Form("number or SIP URI", target)
 CALLER = Form("SIP URI or name of a user", caller)
 HOST = Form("host name", host)
+NAME_SERVER = Form("address, or address:port", name_server)
 LISTEN = Form("address:port", listen_address)
 NAME = Form("name", name)
 COUNTRY = Form("country code", country)

@@ -81,7 +81,8 @@ def _describe_station(event: Event) -> str:
         case events.RegistrationChanged():
             answer = f": {event.status} {event.reason}".rstrip() if event.status or event.reason else ""
             retry = f", next attempt in {event.retry_s:.0f} s" if event.retry_s else ""
-            return f"account {event.account} {event.state}{answer}{retry}"
+            at = f" at {event.server}" if event.server else ""
+            return f"account {event.account} {event.state}{at}{answer}{retry}"
         case events.UserRegistered():
             return f"user {event.user} registered from {event.source}" + (
                 f" ({event.agent})" if event.agent else ""

@@ -8,15 +8,18 @@
     trying     | 1xx             | proceeding | deliver
     trying     | final           | completed  | stop E, stop F, start K, deliver
     trying     | transport error | terminated | fail
+    trying     | abandon         | terminated |
     proceeding | timer E         | proceeding | send, start E
     proceeding | timer F         | terminated | timeout
     proceeding | 1xx             | proceeding | deliver
     proceeding | final           | completed  | stop E, stop F, start K, deliver
     proceeding | transport error | terminated | fail
+    proceeding | abandon         | terminated |
     completed  | timer K         | terminated |
 
 Timer E starts at T1, doubles up to T2, is T2 in `proceeding`, and does not exist on reliable transports; F is
-64*T1; K is T4, or 0 on reliable transports. CANCEL and BYE are ordinary requests here.
+64*T1; K is T4, or 0 on reliable transports. CANCEL and BYE are ordinary requests here. "abandon" is our own: the
+same request was answered by another server.
 """
 
 from firmware.sip.message import Request, Response
@@ -30,11 +33,13 @@ TABLE: Table = {
     ("trying", "1xx"): ("proceeding", ("deliver",)),
     ("trying", "final"): ("completed", ("stop E", "stop F", "start K", "deliver")),
     ("trying", "transport error"): ("terminated", ("fail",)),
+    ("trying", "abandon"): ("terminated", ()),
     ("proceeding", "timer E"): ("proceeding", ("send", "start E")),
     ("proceeding", "timer F"): ("terminated", ("timeout",)),
     ("proceeding", "1xx"): ("proceeding", ("deliver",)),
     ("proceeding", "final"): ("completed", ("stop E", "stop F", "start K", "deliver")),
     ("proceeding", "transport error"): ("terminated", ("fail",)),
+    ("proceeding", "abandon"): ("terminated", ()),
     ("completed", "timer K"): ("terminated", ()),
 }
 

@@ -20,8 +20,8 @@ from firmware.sip.events import IncomingCall as IncomingCallEvent
 from firmware.sip.identity import Identity
 from firmware.sip.incoming_call import IncomingCall
 from firmware.sip.message import Request, Response, check_request, check_response, parse_message, response_to
+from firmware.sip.outbound import AccountRegistration
 from firmware.sip.outgoing_call import OutgoingCall
-from firmware.sip.registration import Registration
 from firmware.sip.replaces import replaced
 from firmware.sip.session_timer import LEAST_S, SessionTimer
 from firmware.sip.stack import Stack
@@ -53,7 +53,7 @@ class Core:
         self._calls = Calls(self._stack)
         self._identities = {account.name: Identity(account, random) for account in configuration.accounts}
         self._registrations = [
-            Registration(self._stack, identity)
+            AccountRegistration(self._stack, identity)
             for identity in self._identities.values()
             if identity.account.register
         ]
@@ -129,6 +129,12 @@ class Core:
             registration.flow_closed(flow, now)
         if self._house is not None:
             self._house.flow_closed(flow, now)
+
+    def network_changed(self, now: float) -> None:
+        """An address, a link or a route came or went: register anew, think nothing of what failed before."""
+        self._stack.forget_network()
+        for registration in self._registrations:
+            registration.network_changed(now)
 
     def send_failed(self, flow: Flow, error: str, now: float) -> None:
         """A datagram could not be sent, or ICMP came back for one."""
@@ -499,12 +505,16 @@ class Core:
         behind = [
             identity
             for identity in self._identities.values()
-            if (known := identity.flow) is not None
-            and known.remote[0] == flow.remote[0]
-            # A connection that the server made to us has a port of its own.
-            and (known.reliable or flow.reliable or known.remote[1] == flow.remote[1])
+            if any(_same_server(registered.flow, flow) for registered in identity.registered.values())
         ]
         for identity in behind:
             if identity.account.address.user == request.uri.user:
                 return identity
         return behind[0] if behind else None
+
+
+def _same_server(known: Flow, flow: Flow) -> bool:
+    """A connection that the server made to us has a port of its own."""
+    return known.remote[0] == flow.remote[0] and (
+        known.reliable or flow.reliable or known.remote[1] == flow.remote[1]
+    )

@@ -188,7 +188,7 @@ class CheckSync:
 @dataclass(frozen=True, slots=True)
 class RegistrationChanged:
     """`status` and `reason` say why it failed; `retry_s` when the next try starts, `expires_s` for how long we are
-    registered."""
+    registered and `server` where, as "10.0.0.2:5060 (udp)". Another server is another `registered`."""
 
     account: str
     state: RegistrationState
@@ -196,6 +196,7 @@ class RegistrationChanged:
     reason: str = ""
     retry_s: float = 0.0
     expires_s: float = 0.0
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)

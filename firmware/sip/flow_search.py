@@ -58,7 +58,8 @@ class FlowSearch:
         self._hint = hint if hint is None or hint.secure or next_hop.scheme != "sips" else None
         self._account = account
         self._hops = [next_hop, *backups]  # whose targets are not known yet
-        self._ready = [first] if first is not None else []
+        self._first = first
+        self._ready: list[tuple[Uri, Target]] = []
         self._avoided: list[tuple[Uri, Target]] = []  # the last resort
         self._tried: set[Target] = set()
         self._token = 0
@@ -74,7 +75,12 @@ class FlowSearch:
     @property
     def has_target(self) -> bool:
         """Whether there may be another place to send to, not only another way to the same peer."""
-        return bool(self._fallback or self._ready or self._hops or self._avoided)
+        return bool(self._fallback or self._first or self._ready or self._hops or self._avoided)
+
+    @property
+    def at_best(self) -> bool:
+        """Whether `target` is the first of all, none passed over."""
+        return len(self._tried) == 1 and not self._avoided
 
     def next(self, now: float) -> None:
         """Go on to the first, or next, target."""
@@ -83,6 +89,10 @@ class FlowSearch:
             # The connection was made and then lost, or nobody answered on it: the datagram has its turn.
             self._fall_back(now)
             return
+        if self._first is not None:
+            hop, target = self._first
+            self._first = None
+            (self._avoided if self._stack.avoided(target, now) else self._ready).append((hop, target))
         while not self._ready:
             if self._hops:
                 self.next_hop = self._hops.pop(0)
@@ -122,7 +132,7 @@ class FlowSearch:
 
     def _found(self, targets: Sequence[Target], now: float) -> None:
         for target in targets:
-            if target not in self._tried:
+            if target not in self._tried and all(target != known for _, known in self._avoided):
                 avoided = self._stack.avoided(target, now)
                 (self._avoided if avoided else self._ready).append((self.next_hop, target))
 

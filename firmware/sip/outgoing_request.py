@@ -27,7 +27,7 @@ says something first is the server from then on. What comes later from another i
 ended if it is an answer; nobody is told.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -40,7 +40,7 @@ from firmware.sip.session_timer import lengthened
 from firmware.sip.stack import Stack
 from firmware.sip.timers import Alarm
 from firmware.sip.transactions import Client
-from firmware.sip.types import Flow, Transport
+from firmware.sip.types import Flow, Target, Transport
 from firmware.sip.uri import NameAddr, Uri
 
 LARGEST_DATAGRAM = 1300  # bytes; beyond, a congestion-controlled transport where there is one (18.1.1)
@@ -93,8 +93,17 @@ class OutgoingRequest:
         prepare: Callable[[Request, Flow, Transport], None] | None = None,
         hint: Flow | None = None,
         mending: Mending = Mending(),
+        hops: Sequence[Uri] | None = None,
+        first: tuple[Uri, Target] | None = None,
     ) -> None:
+        """`hops` are the servers to try in turn, `first` the one to begin with; by default the account's own if
+        the request is to go through its server."""
+        if hops is None:
+            through_server = identity is not None and next_hop == identity.next_hop
+            hops, first = (identity.hops, identity.first) if identity is not None and through_server else ((), None)
         self.request = request
+        self.hop = next_hop  # that `client` went to
+        self.at_best = False  # no better server was passed over for it
         self.client: Client | None = None
         self.paused: Response | None = None  # the answer after which it waits to be sent again
         self.cancelled = False  # no restart, no further target: the caller has lost interest
@@ -116,8 +125,9 @@ class OutgoingRequest:
         self._silent: list[Client] = []  # earlier attempts that have no answer either
         self._late: list[Client] = []  # those that were slower than the one that answered
         self._cancelled: list[Client] = []
+        self._identity = identity
         self._account = identity.account.name if identity is not None else ""
-        self._search = self._search_from(next_hop, hint)
+        self._search = self._search_from(next_hop, hint, hops, first)
 
     def start(self, now: float) -> None:
         self._stack.pending_requests += 1
@@ -150,10 +160,20 @@ class OutgoingRequest:
                 alarm.cancel()
         if self.client is not None:
             self._stack.transactions.abandon(self.client, now)
+        if self.request.method != "INVITE":
+            for other in self._silent:
+                self._stack.transactions.abandon(other, now)
 
     # --- flows ----------------------------------------------------------------------------------------------
 
-    def _search_from(self, next_hop: Uri, hint: Flow | None) -> FlowSearch:
+    @property
+    def next_hop(self) -> Uri:
+        """Whose server is being tried."""
+        return self._search.next_hop
+
+    def _search_from(
+        self, next_hop: Uri, hint: Flow | None, hops: Sequence[Uri] = (), first: tuple[Uri, Target] | None = None
+    ) -> FlowSearch:
         return FlowSearch(
             self._stack,
             next_hop,
@@ -161,10 +181,13 @@ class OutgoingRequest:
             on_exhausted=self._exhausted,
             hint=hint,
             account=self._account,
+            backups=hops[1:],
+            first=first,
         )
 
     def _send(self, flow: Flow, now: float) -> None:
         request = Request(self.request.method, self.request.uri, self.request.headers.copy(), self.request.body)
+        self._reroute(request)
         intended = self._search.target.transport if self._search.target is not None else flow.transport
         if self._prepare is not None:
             self._prepare(request, flow, intended)
@@ -175,17 +198,31 @@ class OutgoingRequest:
         if large and self._search.prefer_tcp(flow, now):
             return
         self.in_flight = True
-        attempt = Attempt(self)
+        attempt = Attempt(self, self._search.next_hop, self._search.at_best)
+        self.hop, self.at_best = attempt.hop, attempt.at_best
         attempt.client = self.client = self._stack.transactions.request(request, flow, attempt, now)
         if self._search.has_target:
             self._patience = self._stack.schedule.set(now + self._stack.timers.next_target_s, self._impatient)
         self._user.sent(flow, now)
 
+    def _reroute(self, request: Request) -> None:
+        """A preloaded Route through the account's server names the one that this attempt goes to."""
+        if self._identity is None or self._search.next_hop not in self._identity.account.hops[1:]:
+            return
+        usual = [str(route) for route in self._identity.routes()]
+        given = request.headers.get_all("Route")
+        if usual and given[: len(usual)] == usual:
+            request.headers.remove("Route")
+            for route in self._identity.routes(self._search.next_hop):
+                request.headers.add("Route", str(route))
+            for value in given[len(usual) :]:
+                request.headers.add("Route", value)
+
     def _impatient(self, now: float) -> None:
         """The server has said nothing: ask the next as well."""
         if self.client is None or self.done or self.cancelled or not self._search.has_target:
             return
-        self._stack.avoid(self.client.flow.target, now)
+        self._missed(self.client, now)
         self._silent.append(self.client)
         self._search.next(now)
 
@@ -204,8 +241,14 @@ class OutgoingRequest:
 
     # --- answers (ClientUser) -------------------------------------------------------------------------------
 
-    def heard(self, client: Client, response: Response, now: float) -> None:
+    def _missed(self, client: Client, now: float) -> None:
+        self._stack.avoid(client.flow.target, now)
+        if self._identity is not None:
+            self._identity.suspect(client.flow.target, now)
+
+    def heard(self, attempt: "Attempt", response: Response, now: float) -> None:
         """One of our attempts has an answer."""
+        client = attempt.client
         self._stack.heard(client.flow.target)
         if self._patience is not None:
             self._patience.cancel()
@@ -215,9 +258,14 @@ class OutgoingRequest:
                 self._silent.append(self.client)
             self._silent.remove(client)
             self.client, self.in_flight = client, True
+            self.hop, self.at_best = attempt.hop, attempt.at_best
             self._user.sent(client.flow, now)  # this is the attempt that counts, after all
         if client is self.client:
-            self._late += self._silent
+            if self.request.method == "INVITE":
+                self._late += self._silent
+            else:
+                for other in self._silent:
+                    self._stack.transactions.abandon(other, now)  # one answer is enough
             self._silent.clear()
             self.received(response, now)
         elif client in self._late:
@@ -225,7 +273,7 @@ class OutgoingRequest:
 
     def lost(self, client: Client, status: int, reason: str, now: float) -> None:
         """One of our attempts failed."""
-        self._stack.avoid(client.flow.target, now)
+        self._missed(client, now)
         if client in self._silent:
             self._silent.remove(client)
         elif client is self.client:
@@ -235,8 +283,6 @@ class OutgoingRequest:
 
     def _received_late(self, client: Client, response: Response, now: float) -> None:
         """Another server answered before; this one's phones must not ring on, or be answered unheard."""
-        if self.request.method != "INVITE":
-            return
         if response.status < 200:
             if client not in self._cancelled:
                 self._cancelled.append(client)
@@ -424,12 +470,14 @@ def _preference(contact: NameAddr) -> float:
 class Attempt:
     """One transaction of a request (ClientUser)."""
 
-    def __init__(self, request: OutgoingRequest) -> None:
+    def __init__(self, request: OutgoingRequest, hop: Uri, at_best: bool) -> None:
         self.client: Client
+        self.hop = hop
+        self.at_best = at_best
         self._request = request
 
     def received(self, response: Response, now: float) -> None:
-        self._request.heard(self.client, response, now)
+        self._request.heard(self, response, now)
 
     def timed_out(self, now: float) -> None:
         self._request.lost(self.client, 408, "no answer", now)

@@ -114,3 +114,8 @@ class Stack:
 
     def avoided(self, target: Target, now: float) -> bool:
         return now < self._avoided.get(target, now)
+
+    def forget_network(self) -> None:
+        """What failed before may work in another network."""
+        self._avoided.clear()
+        self._no_tcp.clear()

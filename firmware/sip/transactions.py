@@ -125,7 +125,7 @@ class Transactions:
         return True
 
     def abandon(self, client: Client, now: float) -> None:
-        """Forget a cancelled INVITE that got no final response (9.1)."""
+        """Wait no longer: a cancelled INVITE without a final response (9.1), a request that another answered."""
         self._run_client(client, client.machine.step("abandon"), now)
 
     def transport_error(self, flow: Flow, reason: str, now: float) -> None:

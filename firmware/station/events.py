@@ -344,6 +344,7 @@ class RegistrationChanged(Event):
     reason: str
     retry_s: float = 0.0
     expires_s: float = 0.0
+    server: str = ""  # where, as "10.0.0.2:5060 (udp)"; another server is another `registered`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

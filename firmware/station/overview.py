@@ -44,6 +44,7 @@ class Overview:
                     status=event.status,
                     reason=event.reason,
                     expires_s=event.expires_s,
+                    server=event.server,
                     retry_s=event.retry_s,
                 )
                 self._accounts[event.account] = (new, since if old.state == new.state else now)

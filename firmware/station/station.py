@@ -281,6 +281,7 @@ class Station:
                 reason=event.reason,
                 retry_s=event.retry_s,
                 expires_s=event.expires_s,
+                server=event.server,
             )
         )
         where = f"account {event.account}"

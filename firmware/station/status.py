@@ -22,6 +22,7 @@ class AccountStatus:
     status: int = 0
     reason: str = ""
     expires_s: float = 0.0  # as granted
+    server: str = ""  # where, while registered
     retry_s: float = 0.0  # until the next attempt after a failure, when the state began
     since_s: float = 0.0
 

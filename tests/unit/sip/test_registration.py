@@ -78,7 +78,7 @@ def test_the_first_register_leaves_at_once_and_names_address_and_contact() -> No
     bench.receive(granted(request))
     assert changes(bench) == [
         RegistrationChanged("pbx", "registering"),
-        RegistrationChanged("pbx", "registered", 200, "OK", expires_s=600),
+        RegistrationChanged("pbx", "registered", 200, "OK", expires_s=600, server="10.0.0.2:5060 (udp)"),
     ]
 
 
@@ -250,7 +250,7 @@ def test_the_back_off_doubles_with_jitter_up_to_its_bound() -> None:
         bench.sent()
         bench.sent()
         waits += [event.retry_s for event in changes(bench) if event.state == "failed"]
-    bounds = [60, 120, 240, 480, 600, 600, 600, 600]
+    bounds = [5, 10, 20, 40, 80, 120, 120, 120]
     assert len(waits) == len(bounds)
     assert all(bound / 2 <= wait <= bound for wait, bound in zip(waits, bounds, strict=True)), waits
     assert len({round(wait / bound, 3) for wait, bound in zip(waits, bounds, strict=True)}) > 4, "no jitter"
