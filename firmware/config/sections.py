@@ -162,7 +162,7 @@ class Account(Section, frozen=True, kw_only=True):
     outbound: Annotated[
         bool,
         says(
-            "Say which flow a registration is (RFC 5626): the server then calls back the same way, and holds a flow "
+            "Say which flow a registration is (RFC 5626): the server calls back the same way, and there is a flow "
             "to `outbound_proxy` and to its backup at once. false: for a server that stumbles over `reg-id`."
         ),
     ] = True

@@ -20,6 +20,7 @@ class Registered:
     `learned` is our address as the registrar sees it, where it differs from the flow's."""
 
     hop: Uri
+    target: Target
     flow: Flow
     learned: tuple[str, int] | None = None
     outbound: bool = False  # it sends what comes for us down this flow
@@ -64,7 +65,7 @@ class Identity:
         best = self.best
         if best is None or best.hop not in self.hops:
             return None
-        return best.hop, best.flow.target
+        return best.hop, best.target
 
     def suspect(self, target: Target, now: float) -> None:
         """A request of ours got no answer there; if that is where we are registered, we had better see."""

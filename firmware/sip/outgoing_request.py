@@ -28,7 +28,7 @@ ended if it is an answer; nobody is told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from firmware.sip.client_invite import within_transaction
@@ -78,6 +78,16 @@ class Mending:
     patience: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an attempt goes: the server as it was written down, and what that led to. `best`: no better one was
+    passed over."""
+
+    hop: Uri
+    target: Target
+    best: bool
+
+
 class OutgoingRequest:
     """`request` is complete but for Via and what `prepare` adds once the flow is known (Contact)."""
 
@@ -102,8 +112,7 @@ class OutgoingRequest:
             through_server = identity is not None and next_hop == identity.next_hop
             hops, first = (identity.hops, identity.first) if identity is not None and through_server else ((), None)
         self.request = request
-        self.hop = next_hop  # that `client` went to
-        self.at_best = False  # no better server was passed over for it
+        self.place: Place | None = None  # where `client` went to
         self.client: Client | None = None
         self.paused: Response | None = None  # the answer after which it waits to be sent again
         self.cancelled = False  # no restart, no further target: the caller has lost interest
@@ -198,8 +207,10 @@ class OutgoingRequest:
         if large and self._search.prefer_tcp(flow, now):
             return
         self.in_flight = True
-        attempt = Attempt(self, self._search.next_hop, self._search.at_best)
-        self.hop, self.at_best = attempt.hop, attempt.at_best
+        name = self._search.target.name if self._search.target is not None else ""
+        place = Place(self._search.next_hop, replace(flow.target, name=name), self._search.at_best)
+        attempt = Attempt(self, place)
+        self.place = place
         attempt.client = self.client = self._stack.transactions.request(request, flow, attempt, now)
         if self._search.has_target:
             self._patience = self._stack.schedule.set(now + self._stack.timers.next_target_s, self._impatient)
@@ -258,7 +269,7 @@ class OutgoingRequest:
                 self._silent.append(self.client)
             self._silent.remove(client)
             self.client, self.in_flight = client, True
-            self.hop, self.at_best = attempt.hop, attempt.at_best
+            self.place = attempt.place
             self._user.sent(client.flow, now)  # this is the attempt that counts, after all
         if client is self.client:
             if self.request.method == "INVITE":
@@ -470,10 +481,9 @@ def _preference(contact: NameAddr) -> float:
 class Attempt:
     """One transaction of a request (ClientUser)."""
 
-    def __init__(self, request: OutgoingRequest, hop: Uri, at_best: bool) -> None:
+    def __init__(self, request: OutgoingRequest, place: Place) -> None:
         self.client: Client
-        self.hop = hop
-        self.at_best = at_best
+        self.place = place
         self._request = request
 
     def received(self, response: Response, now: float) -> None:

@@ -34,7 +34,7 @@ from firmware.sip.errors import RemoteProtocolError
 from firmware.sip.events import RegistrationChanged, RegistrationState
 from firmware.sip.identity import Identity, Registered
 from firmware.sip.message import Request, Response
-from firmware.sip.outgoing_request import OutgoingRequest
+from firmware.sip.outgoing_request import OutgoingRequest, Place
 from firmware.sip.stack import Stack
 from firmware.sip.timers import Alarm
 from firmware.sip.types import DEFAULT_PORT, Flow, Target, Transport
@@ -207,7 +207,7 @@ class Registration:
             # A datagram flow is asked for anew each time: our own address may have changed since.
             hint=here.flow if here is not None and here.flow.reliable else None,
             hops=self.hops,
-            first=(here.hop, here.flow.target) if here is not None else None,
+            first=(here.hop, here.target) if here is not None else None,
         )
         self._stayed = here is not None
         self._bound_before = self._bound
@@ -290,9 +290,10 @@ class Registration:
         flow = self._request.client.flow
         self._stale = None
         self._failures = 0
+        assert self._request.place is not None
         if not self._stayed:
-            self._at_best = self._request.at_best
-        self._note(response, flow)
+            self._at_best = self._request.place.best
+        self._note(response, flow, self._request.place)
         if self._stopping:
             self._unregister(now)
             return
@@ -301,7 +302,7 @@ class Registration:
         if granted_s <= 0:
             self._failed(response.status, "the registrar kept no binding of ours", now)
             return
-        if not self._by_flow and self._moved(response, flow, now):
+        if not self._by_flow and self._moved(response, flow, self._request.place, now):
             return
         self._since = now
         self._change("registered", now, response.status, response.reason_phrase, expires_s=granted_s)
@@ -313,22 +314,21 @@ class Registration:
         else:
             self._alarm = self._stack.schedule.set(now + after_s, self._refresh)
 
-    def _moved(self, response: Response, flow: Flow, now: float) -> bool:
+    def _moved(self, response: Response, flow: Flow, place: Place, now: float) -> bool:
         """Whether the registrar sees us at another host, and was told so in another REGISTER."""
         seen = self._seen_at(response, flow)
         host, port = self._learned or flow.advertised
         if seen is not None and seen[0] != host and not self._rewritten:
             self._rewritten = True
             self._rewrite(seen)
-            self._note(response, flow)
+            self._note(response, flow, place)
             self._send(self._expires_s, now, stay=True)
             return True
         self._seen = seen if seen is not None and seen != (host, port) else None
         return False
 
-    def _note(self, response: Response, flow: Flow) -> None:
+    def _note(self, response: Response, flow: Flow, place: Place) -> None:
         """What the account's calls need to know of the registrar's answer."""
-        assert self._request is not None
         gruu = None
         binding = self._binding(response)
         if self._account.gruu and binding is not None:
@@ -338,7 +338,8 @@ class Registration:
             except RemoteProtocolError:
                 gruu = None
         self.identity.registered[self.reg_id] = Registered(
-            hop=self._request.hop,
+            hop=place.hop,
+            target=place.target,
             flow=flow,
             learned=self._learned,
             outbound=self._outbound and "outbound" in response.require,
