@@ -102,6 +102,21 @@ def test_no_secret_is_in_a_trace() -> None:
         assert secret not in shown
 
 
+def test_the_words_of_a_text_are_not_in_a_trace() -> None:
+    bench, trace = traced()
+    bench.core.message(Uri.parse("sip:101@10.0.0.2"), "the key lies under the mat", bench.now)
+    bench.sent()
+    bench.receive(
+        request_of(
+            "MESSAGE", branch="z9hG4bKtext", body=b"alarm code 4711", headers=(("Content-Type", "text/plain"),)
+        )
+    )
+    shown = "\n".join(lines(trace))
+    assert "events.TextReceived" in shown
+    assert not any(word in shown for word in ("mat", "4711"))
+    assert replay(lines(trace), exact=True).differences == ()
+
+
 def test_what_was_said_stands_in_the_trace_with_time_timer_and_outcome() -> None:
     entries = [entry.encode() for entry in scene().entries()]
     (first, *_) = entries
