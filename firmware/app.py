@@ -25,12 +25,18 @@ from firmware import __version__
 from firmware.api.control import ControlServer
 from firmware.config import Account as AccountSection
 from firmware.config import Config
+from firmware.config import Sip as SipSection
+from firmware.config.forms import split_listen_address
 from firmware.event_json import fields_of, kind_of
 from firmware.media.engine import Engine
 from firmware.net.door_client import DoorClient
+from firmware.net.sip_connections import AccountTransport
 from firmware.net.sip_endpoint import SipEndpoint
+from firmware.net.sip_tls import ServerIdentity, TlsError, TlsSettings
+from firmware.net.source_address import is_wildcard
 from firmware.sip.configuration import STATION_NAMES, Account, Configuration, House, User
 from firmware.sip.trace import Trace, TracedCore
+from firmware.sip.types import SECURE, Transport
 from firmware.sip.uri import Uri
 from firmware.station import events
 from firmware.station.events import EventStream, Record
@@ -78,6 +84,10 @@ async def run(config: Config) -> None:
             TracedCore(sip_configuration(config), random=os.urandom, trace=trace),
             listen=config.sip.listen_addresses,
             on_event=lambda event: station.sip_event(event),
+            listen_also=listeners(config.sip),
+            identity=server_identity(config.sip, state_dir),
+            origins=config.sip.ws_origins,
+            accounts={account.name: account_transport(account) for account in config.accounts},
         )
         door = DoorClient(run_dir / "door.sock", on_event=lambda event: station.doors.take(event))
         station = Station(config, stream, phone, engine, door, first_press=store.first_press, loop=loop)
@@ -90,8 +100,10 @@ async def run(config: Config) -> None:
         try:
             await phone.start()
         except OSError as error:
-            listen = ", ".join(config.sip.listen)
+            listen = ", ".join((*config.sip.listen, *(f"{host}:{port}" for _, host, port in listeners(config.sip))))
             raise StartError(f"sip.listen: {listen}: {error}; is another program there?") from error
+        except TlsError as error:
+            raise StartError(f"sip.tls_certificate_file: {error}") from error
         stack.push_async_callback(phone.stop, STOP_S)
         station.overview.listen = tuple(f"{host}:{port}" for host, port in phone.addresses)
         try:
@@ -119,6 +131,46 @@ def sip_configuration(config: Config) -> Configuration:
         redirect_to=tuple(Uri.parse(text) for text in config.calls.redirect_to),
         transfers=config.calls.transfer == "accept",
         house=_house(config) if config.users else None,
+    )
+
+
+def listeners(sip: SipSection) -> tuple[tuple[Transport, str, int], ...]:
+    """(transport, host, port) of what is listened on beside UDP and TCP."""
+    kinds: tuple[tuple[Transport, tuple[str, ...]], ...] = (
+        ("tls", sip.tls_listen),
+        ("ws", sip.ws_listen),
+        ("wss", sip.wss_listen),
+    )
+    return tuple((transport, *split_listen_address(text)) for transport, texts in kinds for text in texts)
+
+
+def server_identity(sip: SipSection, state_dir: Path) -> ServerIdentity | None:
+    """What TLS and WSS listeners show; None where there are none."""
+    if sip.tls_certificate_file is not None:
+        certificate = Path(sip.tls_certificate_file)
+        return ServerIdentity(certificate, Path(sip.tls_key_file) if sip.tls_key_file else certificate)
+    hosts = [host for transport, host, _ in listeners(sip) if transport in SECURE]
+    if not hosts:
+        return None
+    from firmware.net.own_certificate import own_certificate
+
+    try:
+        return own_certificate(state_dir, [host for host in hosts if not is_wildcard(host)])
+    except TlsError as error:
+        raise StartError(f"sip.tls_certificate_file: {error}") from error
+
+
+def account_transport(section: AccountSection) -> AccountTransport:
+    tls = section.tls
+    return AccountTransport(
+        TlsSettings(
+            domain=Uri.parse(section.address).host,
+            ca_file=Path(tls.ca_file) if tls.ca_file else None,
+            fingerprint=tls.fingerprint or "",
+            certificate_file=Path(tls.certificate_file) if tls.certificate_file else None,
+            key_file=Path(tls.key_file) if tls.key_file else None,
+        ),
+        section.websocket_path,
     )
 
 

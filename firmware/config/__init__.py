@@ -21,6 +21,7 @@ from firmware.config.sections import (
     Stage,
     Station,
     StoreSection,
+    Tls,
     User,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "Stage",
     "Station",
     "StoreSection",
+    "Tls",
     "User",
     "inspect",
     "load",

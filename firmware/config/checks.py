@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from firmware.config.problems import Path, nearest
 from firmware.config.profiles import complaint
-from firmware.config.sections import Button, Config
+from firmware.config.sections import Button, Config, Tls
 from firmware.media.tones import COUNTRIES
 from firmware.sip.configuration import STATION_NAMES
 
@@ -35,6 +35,7 @@ def check(config: Config, given: Callable[[Path], bool], findings: Findings) -> 
     _station(config, findings)
     _sip(config, findings)
     _accounts(config, findings)
+    _tls(config, findings)
     _users(config, findings)
     _buttons(config, given, findings)
     _doors(config, findings)
@@ -79,12 +80,38 @@ def _known(path: Path, name: str, names: Sequence[str], table: str, findings: Fi
 def _sip(config: Config, findings: Findings) -> None:
     if not config.sip.listen and not findings.wrong(("sip", "listen")):
         findings.fault(("sip", "listen"), "is empty", 'write listen = ["0.0.0.0:5060"]')
-    seen: set[str] = set()
-    for index, text in enumerate(config.sip.listen):
-        place = ("sip", "listen", index)
-        if text in seen and not text.endswith(":0") and not findings.wrong(place):
-            findings.fault(place, f'"{text}" is there twice', "remove one")
-        seen.add(text)
+    seen: dict[str, str] = {}
+    for key in ("listen", "tls_listen", "ws_listen", "wss_listen"):
+        for index, text in enumerate(getattr(config.sip, key)):
+            place = ("sip", key, index)
+            if text in seen and not text.endswith(":0") and not findings.wrong(place):
+                if seen[text] == key:
+                    findings.fault(place, f'"{text}" is there twice', "remove one")
+                else:
+                    findings.fault(place, f'"{text}" is in {seen[text]} already', "write another port")
+            seen.setdefault(text, key)
+    if config.sip.tls_key_file is not None and config.sip.tls_certificate_file is None:
+        findings.fault(("sip", "tls_key_file"), "stands alone", "write tls_certificate_file beside it")
+
+
+def _tls(config: Config, findings: Findings) -> None:
+    for index, account in enumerate(config.accounts):
+        place: Path = ("accounts", index, "tls")
+        tls = account.tls
+        if tls.ca_file is not None and tls.fingerprint is not None and not findings.wrong((*place, "fingerprint")):
+            findings.fault(
+                (*place, "ca_file"), "stands beside fingerprint, which alone decides", "keep one of the two"
+            )
+        if tls.key_file is not None and tls.certificate_file is None:
+            findings.fault((*place, "key_file"), "stands alone", "write certificate_file beside it")
+        server = (account.outbound_proxy or account.registrar or account.address).lower()
+        secure = server.startswith("sips:") or ";transport=tls" in server or ";transport=wss" in server
+        if tls != Tls() and not secure and not findings.wrong(place):
+            findings.warn(
+                place,
+                "has no effect unless DNS says so: the server is not asked for TLS",
+                "write ;transport=tls behind the server's address",
+            )
 
 
 def _accounts(config: Config, findings: Findings) -> None:
@@ -202,7 +229,9 @@ def _stages(config: Config, button: Button, place: Path, findings: Findings) -> 
                     f'write "{guess}" if that user is meant',
                 )
             elif (
-                not target.lower().startswith("sip:") and not config.accounts and not findings.wrong(("accounts",))
+                not target.lower().startswith(("sip:", "sips:"))
+                and not config.accounts
+                and not findings.wrong(("accounts",))
             ):
                 findings.fault(
                     entry,

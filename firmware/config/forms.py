@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from firmware.net.sip_tls import plain_fingerprint
+
 Complaint = tuple[str, str]  # what is wrong, what to write instead
 
 
@@ -43,16 +45,18 @@ def sip_uri(text: str) -> Complaint | None:
             f'"{text}" is not a SIP URI',
             f'"{guess if _SIP_URI.fullmatch(guess) else "sip:door@pbx.example.org"}"',
         )
-    if text[:5].lower() == "sips:":
-        return f'"{text}" asks for TLS, and this version speaks UDP and TCP', f'"sip:{text[5:]}"'
     host = found["host"]
     if wrong := _host_complaint(host):
         return f'"{text}": {wrong}', f'"{text.replace(host, "pbx.example.org", 1)}", or the right address'
     if found["port"] and not 1 <= int(found["port"]) <= 65535:
         return f'"{text}": there is no port {found["port"]}', f'"{text.replace(":" + found["port"], ":5060", 1)}"'
     for parameter in found["parameters"].lower().split(";"):
-        if parameter.startswith("transport=") and parameter not in ("transport=udp", "transport=tcp"):
-            return f'"{text}" asks for {parameter[10:]}, and this version speaks UDP and TCP', "transport=tcp"
+        if not parameter.startswith("transport="):
+            continue
+        if parameter[10:] not in ("udp", "tcp", "tls", "ws", "wss"):
+            return f'"{text}" asks for {parameter[10:]}; there are udp, tcp, tls, ws, wss', "transport=tcp"
+        if parameter == "transport=udp" and text[:5].lower() == "sips:":
+            return f'"{text}" asks for TLS and for UDP, which do not go together', f'"{text[:-14]}"'
     return None
 
 
@@ -61,7 +65,8 @@ def sip_uri_with_user(text: str) -> Complaint | None:
         return complaint
     found = _SIP_URI.fullmatch(text)
     if found is not None and not found["user"]:
-        return f'"{text}" names no user', f'"sip:door@{text[4:]}"'
+        scheme, _, rest = text.partition(":")
+        return f'"{text}" names no user', f'"{scheme}:door@{rest}"'
     return None
 
 
@@ -81,15 +86,6 @@ def caller(text: str) -> Complaint | None:
     if ":" in text or "@" in text or "<" in text:
         return sip_uri(text)
     return name(text)
-
-
-def header_text(text: str) -> Complaint | None:
-    """The value of a SIP header: something, in one line."""
-    if not text.strip():
-        return "is empty", "a text, or leave the key out"
-    if any(ord(char) < 32 or ord(char) == 127 for char in text):
-        return f"{text!r} has a line break or another control character", f'"{" ".join(text.split())}"'
-    return None
 
 
 def host(text: str) -> Complaint | None:
@@ -174,6 +170,29 @@ def some_text(text: str) -> Complaint | None:
     return None if text.strip() else ("is empty", "a text, or leave the key out")
 
 
+def fingerprint(text: str) -> Complaint | None:
+    """SHA-256 of a certificate, in one of the spellings that tools print."""
+    digits = plain_fingerprint(text)
+    if len(digits) == 64:
+        return None
+    if len(digits) == 40:
+        return "is a SHA-1 fingerprint", "the SHA-256 one: openssl x509 -noout -fingerprint -sha256 -in ..."
+    return f"has {len(digits)} hexadecimal digits, not 64", "what openssl x509 -noout -fingerprint -sha256 prints"
+
+
+def origin(text: str) -> Complaint | None:
+    if re.fullmatch(r"https?://[A-Za-z0-9_.\[\]:-]+", text):
+        return None
+    bare = re.sub(r"^[a-z]*:/+|^/+", "", text, flags=re.IGNORECASE).partition("/")[0]
+    return f'"{text}" is no page\'s origin', f'"https://{bare or "door.example.org"}"'
+
+
+def http_path(text: str) -> Complaint | None:
+    if re.fullmatch(r"/[!-~]*", text):
+        return None
+    return f'"{text}" is no path', f'"/{re.sub(r"[^!-~]+", "", text).lstrip("/")}"'
+
+
 def code_digits(text: str) -> Complaint | None:
     """The text is a secret: nothing of it comes back."""
     if re.fullmatch(r"[0-9*#]+", text):
@@ -202,5 +221,7 @@ NAME = Form("name", name)
 COUNTRY = Form("country code", country)
 ABSOLUTE_PATH = Form("absolute path", absolute_path)
 SOME_TEXT = Form("text", some_text)
-HEADER_TEXT = Form("text", header_text)
+FINGERPRINT = Form("SHA-256 fingerprint", fingerprint)
+ORIGIN = Form("origin", origin)
+HTTP_PATH = Form("path", http_path)
 CODE = Form("secret digits", code_digits)

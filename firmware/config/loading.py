@@ -54,6 +54,7 @@ def inspect(path: str | os.PathLike[str]) -> tuple[Config | None, tuple[Problem,
     config: Config = reader.table(Config, profiles.fill_in(table), ())
     findings.marked = reader.wrong
     config = _with_secret_files(config, FilePath(file), findings)
+    config = _with_certificates(config, FilePath(file), findings)
     checks.check(config, findings.lines.__contains__, findings)
     _world_readable(file, config, findings)
     problems = tuple(sorted(findings.problems, key=lambda problem: problem.line))
@@ -167,6 +168,36 @@ def _with_secret_files(config: Config, file: FilePath, findings: _Findings) -> C
             codes.append(code)
         doors.append(replace(door, codes=tuple(codes)))
     return replace(config, accounts=tuple(accounts), users=tuple(users), doors=tuple(doors))
+
+
+def _with_certificates(config: Config, file: FilePath, findings: _Findings) -> Config:
+    """The same with absolute paths of certificates and keys, each of them there and readable."""
+    found = {
+        key: _located(name, file, ("sip", key), findings)
+        for key in ("tls_certificate_file", "tls_key_file")
+        if (name := getattr(config.sip, key)) is not None
+    }
+    accounts = []
+    for index, account in enumerate(config.accounts):
+        files = {
+            key: _located(name, file, ("accounts", index, "tls", key), findings)
+            for key in ("ca_file", "certificate_file", "key_file")
+            if (name := getattr(account.tls, key)) is not None
+        }
+        accounts.append(replace(account, tls=replace(account.tls, **files)) if files else account)
+    return replace(config, sip=replace(config.sip, **found), accounts=tuple(accounts))
+
+
+def _located(name: str, file: FilePath, path: Path, findings: _Findings) -> str:
+    where = FilePath(os.environ.get("CREDENTIALS_DIRECTORY") or file.parent).absolute() / name
+    if not findings.wrong(path):
+        try:
+            with where.open("rb") as stream:
+                stream.read(1)
+        except OSError as error:
+            unreadable = _unreadable(str(where), error)
+            findings.fault(path, f"{where}: {unreadable.what}", "put the file there, readable by the station")
+    return str(where)
 
 
 def _secret(name: str, file: FilePath, path: Path, findings: _Findings) -> Secret | None:

@@ -55,22 +55,43 @@ class Sip(Section, frozen=True, kw_only=True):
             "Addresses and ports of SIP, each by UDP and TCP. Port 0: any free one.", ["0.0.0.0:5060", "[::]:5060"]
         ),
     ] = ("0.0.0.0:5060",)
-    name_servers: Annotated[
-        tuple[Annotated[str, forms.NAME_SERVER], ...],
+    tls_listen: Annotated[
+        tuple[Annotated[str, forms.LISTEN], ...],
         says(
-            "Name servers to ask, each an address with or without a port; left out: those of /etc/resolv.conf.",
-            ["192.168.1.1"],
+            "Addresses and ports of SIP over TLS, for phones that connect to the station. The station's own "
+            "connections to servers need none.",
+            ["0.0.0.0:5061"],
         ),
     ] = ()
-    fleet_spread_s: Annotated[
-        float,
-        Meta(ge=0, le=3600),
+    ws_listen: Annotated[
+        tuple[Annotated[str, forms.LISTEN], ...],
+        says("Addresses and ports of SIP over WebSockets without TLS, as behind a proxy.", ["127.0.0.1:8088"]),
+    ] = ()
+    wss_listen: Annotated[
+        tuple[Annotated[str, forms.LISTEN], ...],
+        says("Addresses and ports of SIP over secure WebSockets, for browsers and apps.", ["0.0.0.0:8089"]),
+    ] = ()
+    ws_origins: Annotated[
+        tuple[Annotated[str, forms.ORIGIN], ...],
         says(
-            "Seconds over which stations that get power back together spread their first registration, each at a "
-            "moment of its own. For many stations at one server: their number divided by what it takes a second.",
-            60,
+            "Web pages whose scripts may connect by WebSocket; empty: any page, and programs that name none.",
+            ["https://door.example.org"],
         ),
-    ] = 1
+    ] = ()
+    tls_certificate_file: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says(
+            "Certificate (PEM, with those between it and the root) that TLS and WSS listeners show; looked up like "
+            "`password_file`. Left out: one that the station makes for itself at its first start.",
+            "door.pem",
+        ),
+    ] = None
+    tls_key_file: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says("Its key (PEM, not encrypted); left out: in the same file.", "door.key"),
+    ] = None
     user_agent: Annotated[
         str | None,
         forms.SOME_TEXT,
@@ -78,14 +99,44 @@ class Sip(Section, frozen=True, kw_only=True):
     ] = None
 
     @property
-    def name_server_addresses(self) -> tuple[tuple[str, int], ...]:
-        """(address without brackets, port) of each entry of `name_servers`."""
-        return tuple(forms.split_name_server(text) for text in self.name_servers)
-
-    @property
     def listen_addresses(self) -> tuple[tuple[str, int], ...]:
         """(host without brackets, port) of each entry of `listen`."""
         return tuple(forms.split_listen_address(text) for text in self.listen)
+
+
+class Tls(Section, frozen=True, kw_only=True):
+    """How an account's server proves itself over TLS and WSS, and how the station does. Left out: the server's
+    certificate has to be for the domain that was typed, by an authority that the system knows. The check cannot be
+    switched off."""
+
+    ca_file: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says(
+            "Authority (PEM) that has to have signed the server's certificate, in place of those of the system; "
+            "looked up like `password_file`.",
+            "pbx-ca.pem",
+        ),
+    ] = None
+    fingerprint: Annotated[
+        str | None,
+        forms.FINGERPRINT,
+        says(
+            "SHA-256 fingerprint of the server's certificate: that one is good, self-signed or not, and no other. "
+            "`openssl x509 -noout -fingerprint -sha256 -in pbx.pem` prints it.",
+            ":".join(["6F"] * 32),
+        ),
+    ] = None
+    certificate_file: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says("The station's own certificate (PEM), for servers that ask for one.", "door.pem"),
+    ] = None
+    key_file: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says("Its key (PEM, not encrypted); left out: in the same file.", "door.key"),
+    ] = None
 
 
 class Account(Section, frozen=True, kw_only=True):
@@ -112,14 +163,6 @@ class Account(Section, frozen=True, kw_only=True):
         forms.SIP_URI,
         says("Server that every request of this account goes to first.", "sip:proxy.example.org;transport=tcp"),
     ] = None
-    backups: Annotated[
-        tuple[Annotated[str, forms.SIP_URI], ...],
-        says(
-            "Servers that stand in for `outbound_proxy`, or for `registrar` where there is none, in this order. "
-            "Servers that a domain's SRV records name need not be written here.",
-            ["sip:192.168.1.3"],
-        ),
-    ] = ()
     username: Annotated[
         str | None, forms.SOME_TEXT, says("Name for the password; left out: the user of `address`.", "door")
     ] = None
@@ -152,25 +195,15 @@ class Account(Section, frozen=True, kw_only=True):
     register: Annotated[
         bool, says("Register there; false: only send calls (a PBX that knows the station by its address).")
     ] = True
+    websocket_path: Annotated[
+        str, forms.HTTP_PATH, says("Path that a WebSocket (`;transport=ws` or `wss`) is asked for at.", "/ws")
+    ] = "/ws"
+    tls: Annotated[Tls, says("Whom to trust over TLS and WSS.")] = Tls()
     trusted: Annotated[
         bool,
         says(
             "The server believes what we say of ourselves: calls carry P-Asserted-Identity with the button's name "
             "(RFC 3325), which many PBXs show where they overwrite From."
-        ),
-    ] = False
-    outbound: Annotated[
-        bool,
-        says(
-            "Say which flow a registration is (RFC 5626): the server calls back the same way, and there is a flow "
-            "to `outbound_proxy` and to its backup at once. false: for a server that stumbles over `reg-id`."
-        ),
-    ] = True
-    gruu: Annotated[
-        bool,
-        says(
-            "Ask for an address of this very station (GRUU, RFC 5627) and use it in calls. Only for servers that "
-            "route what comes back to it; many give one and do not."
         ),
     ] = False
 
@@ -250,12 +283,12 @@ class Button(Section, frozen=True, kw_only=True):
     ] = None
     subject: Annotated[
         str | None,
-        forms.HEADER_TEXT,
+        forms.SOME_TEXT,
         says("Text of the Subject header, shown by some phones below the name.", "Calle Mayor 5, street door"),
     ] = None
     alert_info: Annotated[
         str | None,
-        forms.HEADER_TEXT,
+        forms.SOME_TEXT,
         says(
             "Value of the Alert-Info header, by which phones choose a ring tone of their own for the door.",
             "<http://127.0.0.1/Bellcore-dr3>;info=door",

@@ -164,7 +164,10 @@ WRONG = [
     ("[statoin]\n" + MINIMAL, "1: statoin: is not a key of this table; did you mean station?"),
     (changed("relay =", "realy ="), "9: doors[0].realy: is not a key of this table; did you mean relay?"),
     (changed("relay =", "realy ="), '7: doors[0].relay: is missing; write relay = "relay1"'),
-    ("[sip]\nzzz = 1\n" + MINIMAL, "2: sip.zzz: is not a key of this table; known here: listen, user_agent"),
+    (
+        "[calls.incoming]\nzzz = 1\n" + MINIMAL,
+        "2: calls.incoming.zzz: is not a key of this table; known here: policy, from",
+    ),
     ('[station]\nname = ""\n' + MINIMAL, "2: station.name: is empty; write a text, or leave the key out"),
     ("[station]\nname = 5\n" + MINIMAL, '2: station.name: is a number, not a text; write it in quotes: name = "5"'),
     (
@@ -223,12 +226,52 @@ WRONG = [
         '4: accounts[0].registrar: "<sip:pbx>" has angle brackets; write "sip:pbx"',
     ),
     (
-        ACCOUNT + 'registrar = "sips:pbx"\n' + MINIMAL,
-        '4: accounts[0].registrar: "sips:pbx" asks for TLS, and this version speaks UDP and TCP; write "sip:pbx"',
+        ACCOUNT + 'registrar = "sips:pbx;transport=udp"\n' + MINIMAL,
+        '4: accounts[0].registrar: "sips:pbx;transport=udp" asks for TLS and for UDP, which do not go together; '
+        'write "sips:pbx"',
     ),
     (
-        ACCOUNT + 'registrar = "sip:pbx;transport=tls"\n' + MINIMAL,
-        '4: accounts[0].registrar: "sip:pbx;transport=tls" asks for tls, and this version speaks UDP and TCP; '
+        ACCOUNT + '[accounts.tls]\nfingerprint = "AB:CD"\n' + MINIMAL,
+        "5: accounts[0].tls.fingerprint: has 4 hexadecimal digits, not 64; "
+        "write what openssl x509 -noout -fingerprint -sha256 prints",
+    ),
+    (
+        ACCOUNT + f'[accounts.tls]\nfingerprint = "{"AB:" * 20}"\n' + MINIMAL,
+        "5: accounts[0].tls.fingerprint: is a SHA-1 fingerprint; "
+        "write the SHA-256 one: openssl x509 -noout -fingerprint -sha256 -in ...",
+    ),
+    (
+        ACCOUNT + f'[accounts.tls]\nfingerprint = "{"AB" * 32}"\nca_file = "/etc/hostname"\n' + MINIMAL,
+        "6: accounts[0].tls.ca_file: stands beside fingerprint, which alone decides; keep one of the two",
+    ),
+    (
+        ACCOUNT + '[accounts.tls]\nca_file = "/no/such.pem"\n' + MINIMAL,
+        "5: accounts[0].tls.ca_file: /no/such.pem: there is no such file; "
+        "put the file there, readable by the station",
+    ),
+    (
+        ACCOUNT + '[accounts.tls]\nkey_file = "/etc/hostname"\n' + MINIMAL,
+        "5: accounts[0].tls.key_file: stands alone; write certificate_file beside it",
+    ),
+    (
+        ACCOUNT + 'websocket_path = "ws"\n' + MINIMAL,
+        '4: accounts[0].websocket_path: "ws" is no path; write "/ws"',
+    ),
+    (
+        '[sip]\nlisten = ["0.0.0.0:5061"]\ntls_listen = ["0.0.0.0:5061"]\n' + MINIMAL,
+        '3: sip.tls_listen[0]: "0.0.0.0:5061" is in listen already; write another port',
+    ),
+    (
+        '[sip]\ntls_key_file = "/etc/hostname"\n' + MINIMAL,
+        "2: sip.tls_key_file: stands alone; write tls_certificate_file beside it",
+    ),
+    (
+        '[sip]\nws_origins = ["door.example.org/"]\n' + MINIMAL,
+        '2: sip.ws_origins[0]: "door.example.org/" is no page\'s origin; write "https://door.example.org"',
+    ),
+    (
+        ACCOUNT + 'registrar = "sip:pbx;transport=sctp"\n' + MINIMAL,
+        '4: accounts[0].registrar: "sip:pbx;transport=sctp" asks for sctp; there are udp, tcp, tls, ws, wss; '
         "write transport=tcp",
     ),
     (
@@ -368,6 +411,11 @@ WRONG = [
     (
         "[calls]\ntalk_limit_s = 5\n" + MINIMAL,
         "1: calls.warning_s: 10 is not less than talk_limit_s, 5; write warning_s = 2.5",
+    ),
+    (
+        '[calls]\ntransfer = "accept"\n',
+        '1: calls.transfer_to: is missing: transfer = "accept" hands the door on to nobody; '
+        'write transfer_to = ["102"]',
     ),
     (
         '[calls.incoming]\npolicy = "auto-answer"\n' + MINIMAL,
@@ -680,3 +728,35 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, data: bytes, complaint:
 def test_a_problem_without_key_and_line_reads_well() -> None:
     assert str(Problem("f.toml", 0, "", "is odd", "")) == "f.toml: is odd"
     assert str(Problem("f.toml", 3, "a.b", "is odd", "write 2")) == "f.toml:3: a.b: is odd; write 2"
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------
+
+
+def test_tls_settings_of_an_account_that_asks_for_none_are_warned_of(write: Write) -> None:
+    path = write(ACCOUNT + '[accounts.tls]\nca_file = "/etc/hostname"\n' + MINIMAL)
+    assert problems(path) == [
+        "4: warning: accounts[0].tls: has no effect unless DNS says so: the server is not asked for TLS; "
+        "write ;transport=tls behind the server's address"
+    ]
+
+
+@pytest.mark.parametrize(
+    "server", ["sips:pbx", "sip:pbx;transport=tls", "sip:pbx;transport=wss", "sip:pbx;transport=ws"]
+)
+def test_every_transport_is_taken_as_it_is_typed(write: Write, server: str) -> None:
+    assert problems(write(ACCOUNT + f'registrar = "{server}"\n' + MINIMAL)) == []
+
+
+def test_certificate_files_are_found_beside_the_configuration(write: Write) -> None:
+    path = write(
+        '[sip]\ntls_listen = ["0.0.0.0:5061"]\ntls_certificate_file = "door.pem"\n'
+        + ACCOUNT
+        + 'registrar = "sips:pbx"\n[accounts.tls]\nca_file = "ca.pem"\n'
+        + MINIMAL
+    )
+    for name in ("door.pem", "ca.pem"):
+        (path.parent / name).write_text("")
+    loaded = config.load(path)
+    assert loaded.sip.tls_certificate_file == str(path.parent / "door.pem")
+    assert loaded.accounts[0].tls.ca_file == str(path.parent / "ca.pem")
