@@ -348,7 +348,7 @@ class Core:
             return
         status, headers = self._policy(request)
         user = ""
-        if status == 0 and self._house is not None:
+        if status == 0 and self._house is not None and self._identity_behind(request, flow) is None:
             caller = self._house.caller(request, flow, now)
             if isinstance(caller, str):
                 user = caller

@@ -229,6 +229,8 @@ class OutgoingCall(Call):
         invite = self._client_request
         session = Session(Dialog.as_client(invite, response), local_sdp=invite.body)
         session.dialog.local_cseq = max(session.dialog.local_cseq, self._used_cseq)
+        if self._binding is not None and not self._binding.path:
+            session.dialog.via = self._binding.next_hop  # the answer's Contact is no nearer than the registered one
         if invite.body:
             session.step("we offer")
         return session

@@ -1,5 +1,7 @@
 """Users of the house call each other through the station: the proxy's rules by message, and whole calls."""
 
+from dataclasses import replace
+
 import pytest
 
 from firmware.sip.configuration import Account, Configuration
@@ -403,6 +405,21 @@ def test_a_stranger_who_calls_the_station_is_a_stranger():
     door.bench.receive(request, pbx.flow)
     (event,) = door.bench.of(IncomingCall)
     assert event.user == ""
+
+
+def test_a_pbx_whose_extension_has_a_users_name_is_not_asked_for_his_password():
+    account = Account("pbx", Uri.parse("sip:door@pbx.test"), registrar=Uri.parse("sip:10.0.0.9"), password="x")
+    bench = Bench(Configuration(accounts=(account,), house=replace(house().house, domain="")))
+    bench.core.start(0)
+    register = bench.request("REGISTER")
+    pbx = bench.flow_to("10.0.0.9")
+    bench.receive(reply(register, 200, contact=str(register.contacts[0])), pbx)
+    caller = Phone(bench, "anna", flow=pbx)
+    request = caller.request("INVITE", "sip:door@10.0.0.1", [("Contact", caller.contact)], body=SDP)
+    request.headers.set("From", "<sip:anna@pbx.test>;tag=f")
+    bench.receive(request, pbx)
+    (event,) = bench.of(IncomingCall)
+    assert (event.account, event.user) == ("pbx", "")
 
 
 # --- whole calls over a lossy link -------------------------------------------------------------------------

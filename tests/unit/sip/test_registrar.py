@@ -7,7 +7,7 @@ import pytest
 from firmware.sip.events import UserRefused, UserRegistered, UserUnregistered
 from firmware.sip.message import Response
 from tests.support.house import DOMAIN, PASSWORDS, Phone, connection, contacts_of, house
-from tests.support.sip_link import Bench
+from tests.support.sip_link import Bench, reply
 
 INSTANCE = '+sip.instance="<urn:uuid:00000000-0000-1000-8000-000a95a0e128>"'
 
@@ -390,6 +390,18 @@ def test_a_phone_behind_nat_is_reached_at_the_address_that_was_seen():
     ((flow, invite),) = door.sent_on()
     assert flow.remote == ("203.0.113.9", 31000)
     assert str(invite.uri) == "sip:anna@192.168.1.20:5060"
+
+
+def test_a_phone_behind_nat_gets_what_follows_its_answer_where_it_was_seen_too():
+    door = bench()
+    Phone(door, flow=door.flow_to("203.0.113.9", 31000)).register("<sip:anna@192.168.1.20:5060>")
+    (binding,) = door.core.bindings("anna", door.now)
+    call = door.core.invite(binding.uri, b"v=0\r\n", door.now, binding=binding)
+    ((flow, invite),) = door.sent_on()
+    door.receive(reply(invite, 200, contact="<sip:anna@192.168.1.20:5060>", sdp=b"v=0\r\n"), flow)
+    door.core.hangup(call, door.now)
+    sent = [(request.method, to.remote) for to, request in door.sent_on()]
+    assert sent == [("ACK", ("203.0.113.9", 31000)), ("BYE", ("203.0.113.9", 31000))]
 
 
 def test_a_connected_phone_is_rung_over_its_connection():
