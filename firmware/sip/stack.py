@@ -11,7 +11,7 @@ from firmware.sip.actions import Action, OpenFlow, Resolve, Send
 from firmware.sip.configuration import Configuration
 from firmware.sip.events import Event
 from firmware.sip.timers import Schedule
-from firmware.sip.transactions import MAGIC_COOKIE, Transactions
+from firmware.sip.transactions import MAGIC_COOKIE, ResponseWay, Server, Transactions
 from firmware.sip.types import Flow, Target
 from firmware.sip.uri import Uri
 
@@ -36,7 +36,7 @@ class Stack:
         self.configuration = configuration
         self.timers = configuration.timers
         self.schedule = Schedule()
-        self.transactions = Transactions(self.timers, self.schedule, self.send)
+        self.transactions = Transactions(self.timers, self.schedule, self.send, self._way_back)
         self.actions: list[Action] = []
         self.events: deque[Event] = deque()
         self.pending_requests = 0  # of ours, without a final response yet
@@ -63,6 +63,11 @@ class Stack:
 
     def send(self, flow: Flow, data: bytes) -> None:
         self.actions.append(Send(flow, data))
+
+    def _way_back(self, server: Server) -> ResponseWay:
+        from firmware.sip.way_back import WayBack  # it needs this module
+
+        return WayBack(self, server)
 
     def emit(self, event: Event) -> None:
         self.events.append(event)

@@ -53,6 +53,12 @@ class ServerUser(Protocol):
     def unacknowledged(self, now: float) -> None: ...
 
 
+class ResponseWay(Protocol):
+    """Takes a server transaction's responses to the peer once their connection is gone (18.2.2)."""
+
+    def send(self, data: bytes) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class Client:
     """A running client transaction."""
@@ -78,6 +84,7 @@ class Server:
     stranger: bool
     merge_key: ServerKey | None
     user: ServerUser | None = None
+    way_back: ResponseWay | None = None  # in place of `flow`, whose connection is gone
     alarms: dict[str, Alarm] = field(default_factory=dict)
 
     @property
@@ -90,10 +97,17 @@ class Server:
 
 
 class Transactions:
-    def __init__(self, timers: Timers, schedule: Schedule, send: Callable[[Flow, bytes], None]) -> None:
+    def __init__(
+        self,
+        timers: Timers,
+        schedule: Schedule,
+        send: Callable[[Flow, bytes], None],
+        way_back: Callable[["Server"], ResponseWay],
+    ) -> None:
         self._timers = timers
         self._schedule = schedule
         self._send = send
+        self._way_back = way_back
         self._clients: dict[ClientKey, Client] = {}
         self._servers: dict[ServerKey, Server] = {}
         self._merge: dict[ServerKey, ServerKey] = {}
@@ -142,6 +156,10 @@ class Transactions:
                 hit = client.flow.remote == flow.remote and client.machine.state in ("calling", "trying")
             if hit:
                 self._run_client(client, client.machine.step("transport error", reason=reason), now)
+        if flow.reliable:
+            for server in self._servers.values():
+                if server.way_back is None and server.flow.reliable and server.flow.number == flow.number:
+                    server.way_back = self._way_back(server)
 
     def _run_client(self, client: Client, outputs: list[Output], now: float) -> None:
         for output in outputs:
@@ -217,7 +235,10 @@ class Transactions:
     def _run_server(self, server: Server, outputs: list[Output], now: float) -> None:
         for output in outputs:
             if isinstance(output, Transmit):
-                self._send(server.flow, output.data)
+                if server.way_back is not None:
+                    server.way_back.send(output.data)
+                else:
+                    self._send(server.flow, output.data)
             elif isinstance(output, StartTimer):
                 alarm = partial(self._server_timer, server, output.name)
                 server.alarms[output.name] = self._schedule.set(now + output.after_s, alarm)
