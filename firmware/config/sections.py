@@ -92,11 +92,32 @@ class Sip(Section, frozen=True, kw_only=True):
         forms.SOME_TEXT,
         says("Its key (PEM, not encrypted); left out: in the same file.", "door.key"),
     ] = None
+    name_servers: Annotated[
+        tuple[Annotated[str, forms.NAME_SERVER], ...],
+        says(
+            "Name servers to ask, each an address with or without a port; left out: those of /etc/resolv.conf.",
+            ["192.168.1.1"],
+        ),
+    ] = ()
+    fleet_spread_s: Annotated[
+        float,
+        Meta(ge=0, le=3600),
+        says(
+            "Seconds over which stations that get power back together spread their first registration, each at a "
+            "moment of its own. For many stations at one server: their number divided by what it takes a second.",
+            60,
+        ),
+    ] = 1
     user_agent: Annotated[
         str | None,
         forms.SOME_TEXT,
         says("Text of the User-Agent header; left out: Portero and its version.", "Portero"),
     ] = None
+
+    @property
+    def name_server_addresses(self) -> tuple[tuple[str, int], ...]:
+        """(address without brackets, port) of each entry of `name_servers`."""
+        return tuple(forms.split_name_server(text) for text in self.name_servers)
 
     @property
     def listen_addresses(self) -> tuple[tuple[str, int], ...]:
@@ -163,6 +184,14 @@ class Account(Section, frozen=True, kw_only=True):
         forms.SIP_URI,
         says("Server that every request of this account goes to first.", "sip:proxy.example.org;transport=tcp"),
     ] = None
+    backups: Annotated[
+        tuple[Annotated[str, forms.SIP_URI], ...],
+        says(
+            "Servers that stand in for `outbound_proxy`, or for `registrar` where there is none, in this order. "
+            "Servers that a domain's SRV records name need not be written here.",
+            ["sip:192.168.1.3"],
+        ),
+    ] = ()
     username: Annotated[
         str | None, forms.SOME_TEXT, says("Name for the password; left out: the user of `address`.", "door")
     ] = None
@@ -204,6 +233,20 @@ class Account(Section, frozen=True, kw_only=True):
         says(
             "The server believes what we say of ourselves: calls carry P-Asserted-Identity with the button's name "
             "(RFC 3325), which many PBXs show where they overwrite From."
+        ),
+    ] = False
+    outbound: Annotated[
+        bool,
+        says(
+            "Say which flow a registration is (RFC 5626): the server calls back the same way, and there is a flow "
+            "to `outbound_proxy` and to its backup at once. false: for a server that stumbles over `reg-id`."
+        ),
+    ] = True
+    gruu: Annotated[
+        bool,
+        says(
+            "Ask for an address of this very station (GRUU, RFC 5627) and use it in calls. Only for servers that "
+            "route what comes back to it; many give one and do not."
         ),
     ] = False
 
