@@ -874,3 +874,53 @@ def test_pitfall_36_a_storm_without_end_is_bounded() -> None:
 def test_a_configuration_without_session_timers_asks_for_none() -> None:
     _, sent = call(Bench(Configuration(session_expires_s=0)))
     assert "Session-Expires" not in sent.headers
+
+
+# --- target refresh ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("allow", ["INVITE, UPDATE", "INVITE"])
+def test_a_refresh_tells_our_contact_and_follows_theirs(allow: str) -> None:
+    bench = Bench()
+    number, _ = answered(bench, ("Allow", allow))
+    bench.core.refresh(number, bench.now)
+    request = bench.request("UPDATE" if "UPDATE" in allow else "INVITE")
+    assert str(request.contacts[0].uri) == "sip:portero@10.0.0.1:5060"
+    response = reply(request, 200, sdp=ANSWER if request.body else b"")
+    response.headers.set("Contact", "<sip:mon@10.0.0.77>")
+    bench.receive(response)
+    bench.core.hangup(number, bench.now)
+    assert str(bench.request("BYE").uri) == "sip:mon@10.0.0.77"
+
+
+def test_a_refused_reinvite_does_not_move_the_target() -> None:
+    bench = Bench()
+    number, _ = answered(bench)
+    bench.core.reoffer(number, HOLD, bench.now)
+    bench.receive(reply(bench.request("INVITE"), 488, contact="<sip:mon@10.0.0.77>"))
+    bench.core.hangup(number, bench.now)
+    assert str(bench.request("BYE").uri) == "sip:mon@10.0.0.2"
+
+
+@pytest.mark.parametrize("who", ["uac", "uas"])
+def test_a_call_that_ended_leaves_no_timer(who: str) -> None:
+    bench = Bench()
+    number, _ = answered(bench, ("Session-Expires", f"1800;refresher={who}"))
+    bench.core.hangup(number, bench.now)
+    bench.receive(reply(bench.request("BYE"), 200))
+    bench.advance(40)
+    assert bench.core.counts()["alarms"] == 0
+    bench.advance(2000)
+    assert bench.sent() == []
+
+
+def test_an_ack_of_an_older_invite_does_not_end_the_repeats_of_the_newer_2xx() -> None:
+    bench = Bench()
+    number, tag = up(bench)
+    bench.receive(to_us("INVITE", tag, 2, OFFER))
+    bench.events()
+    bench.core.answer_offer(number, ANSWER, bench.now)
+    bench.receive(request_of("ACK", branch="z9hG4bKlate", to_tag=tag, cseq=1))
+    assert bench.events() == []
+    bench.advance(0.5)
+    assert bench.statuses() == [200, 200]
