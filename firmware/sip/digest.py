@@ -319,7 +319,7 @@ def _challenges(line: str) -> list[Challenge]:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`user` is the proven user name, "" if none was; `stale`: the password was right, the nonce too old."""
+    """`user` is the proven user name, "" if none was; `stale`: the nonce will not do, another may."""
 
     user: str = ""
     stale: bool = False
@@ -352,16 +352,26 @@ class DigestServer:
         return 407 if self.proxy else 401
 
     def challenge(
-        self, response: Response, now: float, *, stale: bool = False, algorithms: tuple[str, ...] | None = None
+        self,
+        response: Response,
+        now: float,
+        *,
+        stale: bool = False,
+        algorithms: tuple[str, ...] | None = None,
+        source: str = "",
     ) -> None:
-        """Put the challenges, strongest first, into a 401 or 407; `algorithms` are fewer than all."""
+        """Put the challenges, strongest first, into a 401 or 407; `algorithms` are fewer than all. Only `source`,
+        an address, can use their nonces: who forges another's never sees them."""
         name = "Proxy-Authenticate" if self.proxy else "WWW-Authenticate"
         for algorithm in algorithms or self.algorithms:
-            nonce = self._nonce(now)
+            nonce = self._nonce(now, source)
             response.headers.add(name, str(Challenge(self.realm, nonce, algorithm, ("auth",), None, stale)))
 
-    def verify(self, request: Request, password: Callable[[str], str | None], now: float) -> Verdict:
-        """Who sent `request`. `password` gives a user's password, None for nobody we know."""
+    def verify(
+        self, request: Request, password: Callable[[str], str | None], now: float, *, source: str = ""
+    ) -> Verdict:
+        """Who sent `request`, from `source`. `password` gives a user's password, None for nobody we know. Of
+        credentials on a nonce that we did not give, or not lately, nothing is told but that (RFC 7616 3.3)."""
         reason = "no credentials"
         for line in request.headers.get_all("Proxy-Authorization" if self.proxy else "Authorization"):
             try:
@@ -371,11 +381,16 @@ class DigestServer:
                 continue
             if credentials is None or credentials.realm != self.realm:
                 continue
-            return self._check(credentials, request, password, now)
+            return self._check(credentials, request, password, now, source)
         return Verdict(reason=reason)
 
     def _check(
-        self, given: Credentials, request: Request, password: Callable[[str], str | None], now: float
+        self,
+        given: Credentials,
+        request: Request,
+        password: Callable[[str], str | None],
+        now: float,
+        source: str,
     ) -> Verdict:
         algorithm = canonical_algorithm(given.algorithm)
         if algorithm is None or algorithm.removesuffix("-sess") not in self.algorithms:
@@ -390,35 +405,41 @@ class DigestServer:
             username=given.username, realm=given.realm, nonce=given.nonce, uri=given.uri,
             algorithm=algorithm, qop=given.qop, nc=given.nc, cnonce=given.cnonce,
         )  # fmt: skip
-        if not hmac.compare_digest(expected.encode(), given.response.encode()) or known is None:
-            return Verdict(reason="wrong user name or password")
-        issued_ms = self._issued(given.nonce)
+        issued_ms = self._issued(given.nonce, source)
         if issued_ms is None:  # of an earlier run of ours, most likely
             return Verdict(stale=True, reason="nonce not ours")
         if not issued_ms <= now * 1000 <= issued_ms + self.nonce_life_s * 1000 or issued_ms <= self._forgotten_ms:
             return Verdict(stale=True, reason="nonce expired")
+        if not hmac.compare_digest(expected.encode(), given.response.encode()) or known is None:
+            return Verdict(reason="wrong user name or password")
         if max(given.nc, 1) <= self._counts.get(given.nonce, 0):
             return Verdict(stale=True, reason="nonce count repeated")
         self._counts[given.nonce] = max(given.nc, 1)
         self._counts.move_to_end(given.nonce)
         while len(self._counts) > self.MAX_NONCES:
             oldest, _ = self._counts.popitem(last=False)
-            self._forgotten_ms = max(self._forgotten_ms, self._issued(oldest) or 0)
+            self._forgotten_ms = max(self._forgotten_ms, _stamped_ms(oldest))
         return Verdict(user=given.username)
 
-    def _nonce(self, now: float) -> str:
+    def _nonce(self, now: float, source: str) -> str:
         stamp = f"{int(now * 1000):x}-{self.random(8).hex()}"
-        return f"{stamp}-{self._seal(stamp)}"
+        return f"{stamp}-{self._seal(stamp, source)}"
 
-    def _issued(self, nonce: str) -> int | None:
-        """When we made this nonce, in milliseconds of our clock; None if we did not."""
+    def _issued(self, nonce: str, source: str) -> int | None:
+        """When we made this nonce for `source`, in milliseconds of our clock; None if we did not."""
         stamp, _, seal = nonce.rpartition("-")
-        if not hmac.compare_digest(seal.encode("utf-8", "replace"), self._seal(stamp).encode()):
+        if not hmac.compare_digest(seal.encode("utf-8", "replace"), self._seal(stamp, source).encode()):
             return None
-        return int(stamp.partition("-")[0], 16)
+        return _stamped_ms(nonce)
 
-    def _seal(self, stamp: str) -> str:
-        return hmac.new(self._key, stamp.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:32]
+    def _seal(self, stamp: str, source: str) -> str:
+        text = f"{stamp} {source}".encode("utf-8", "replace")
+        return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:32]
+
+
+def _stamped_ms(nonce: str) -> int:
+    """The time in a nonce that is known to be ours."""
+    return int(nonce.partition("-")[0], 16)
 
 
 def _same_uri(given: str, request: Request) -> bool:

@@ -1,7 +1,8 @@
 """Who is a user of the house: digest (RFC 3261 22, RFC 8760) and a guard against guessing, for registrar and proxy.
 
 A source (one IPv4 address, one IPv6 /64) that was wrong five times within five minutes is not listened to for a
-while, twice as long each further time. Only the source is locked, never a user: a phone that is registered from its
+while, twice as long each further time; what counts is on a nonce that was given to that very address, so that
+nobody can have another's locked. Only the source is locked, never a user: a phone that is registered from its
 address and port stays heard, or anybody who knows a name could keep its owner out. An unknown user gets the
 same challenges as a known one. Nothing of a password comes back.
 
@@ -83,14 +84,15 @@ class Gate:
         server = self._proxy if proxy else self._user_agent
         if "Authorization" in request.headers:
             self._challenged.pop((flow.remote[0], claimed), None)
-        verdict = server.verify(request, self._password, now)
+        verdict = server.verify(request, self._password, now, source=flow.remote[0])
         if verdict.user:
             return self._name(verdict.user)
         if verdict.reason == _WRONG:
             self._wrong(request, flow, claimed, now)
         response = Response(server.status)
         md5_only = self._takes_md5_only(request, flow, claimed)
-        server.challenge(response, now, stale=verdict.stale, algorithms=_MD5 if md5_only else None)
+        algorithms = _MD5 if md5_only else None
+        server.challenge(response, now, stale=verdict.stale, algorithms=algorithms, source=flow.remote[0])
         return Refusal(server.status, "", tuple(response.headers))
 
     def _takes_md5_only(self, request: Request, flow: Flow, claimed: str) -> bool:

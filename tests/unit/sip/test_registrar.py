@@ -240,6 +240,19 @@ def test_a_source_that_guesses_is_locked_and_nobody_else():
     assert Phone(door, host="10.0.0.2").register().status == 200
 
 
+def test_nobody_can_have_the_address_of_another_locked():
+    door = bench()
+    forger = Phone(door, password="guess", host="10.0.0.66")
+    request = forger.request("REGISTER", f"sip:{DOMAIN}", [("Contact", forger.contact)], to=f"sip:anna@{DOMAIN}")
+    challenge = forger.ask(request)  # the answers to forged addresses never reach the forger
+    victim = door.flow_to("10.0.0.2")
+    for _ in range(20):
+        door.receive(forger.proven(request, challenge), victim)
+    assert door.statuses() == [401] * 20
+    assert told(door, UserRefused) == []
+    assert Phone(door).register().status == 200
+
+
 def test_the_lock_ends_and_comes_back_longer():
     door = bench()
     guess(door, 5)
