@@ -125,6 +125,7 @@ class OutgoingRequest:
         self._next_cseq = next_cseq
         self._prepare = prepare
         self._mending = mending
+        self._waited = False  # for a name or a connection
         self._restarts = 0
         self._tried: set[int] = set()  # statuses that are worth one more attempt, and have had it
         self._targets = {str(request.uri)}
@@ -141,6 +142,7 @@ class OutgoingRequest:
     def start(self, now: float) -> None:
         self._stack.pending_requests += 1
         self._search.next(now)
+        self._waited = self.client is None
 
     def cancel(self, now: float, reason: str = "") -> None:
         """Send the CANCEL of an INVITE that has had a provisional answer (9.1)."""
@@ -195,6 +197,10 @@ class OutgoingRequest:
         )
 
     def _send(self, flow: Flow, now: float) -> None:
+        if self._waited and self.request.to.tag is not None:
+            # Others of the dialog may have left while this one looked for a way: numbers rise as requests leave.
+            self.request.headers.set("CSeq", f"{self._next_cseq()} {self.request.method}")
+        self._waited = False
         request = Request(self.request.method, self.request.uri, self.request.headers.copy(), self.request.body)
         self._reroute(request)
         intended = self._search.target.transport if self._search.target is not None else flow.transport
