@@ -417,15 +417,19 @@ def test_a_phone_behind_nat_gets_what_follows_its_answer_where_it_was_seen_too()
     assert sent == [("ACK", ("203.0.113.9", 31000)), ("BYE", ("203.0.113.9", 31000))]
 
 
-def test_a_connected_phone_is_rung_over_its_connection():
+@pytest.mark.parametrize("transport", ["tcp", "tls", "ws", "wss"])
+def test_a_connected_phone_is_rung_over_its_connection(transport: str):
     door = bench()
-    flow = connection(7)
-    Phone(door, flow=flow).register("<sip:anna@k3j4.invalid;transport=tcp>")
+    flow = replace(connection(7), transport=transport)
+    Phone(door, flow=flow).register(f"<sip:anna@k3j4.invalid;transport={transport}>")
     (binding,) = door.core.bindings("anna", door.now)
     door.core.invite(binding.uri, b"v=0\r\n", door.now, binding=binding)
     ((used, invite),) = door.sent_on()
     assert used == flow
-    assert str(invite.uri) == "sip:anna@k3j4.invalid;transport=tcp"
+    assert str(invite.uri) == f"sip:anna@k3j4.invalid;transport={transport}"
+    answer = reply(invite, 200, contact=f"<sip:anna@k3j4.invalid;transport={transport}>", sdp=b"v=0\r\n")
+    door.receive(answer, flow)
+    assert [(request.method, to) for to, request in door.sent_on()] == [("ACK", flow)]
 
 
 # --- restart -----------------------------------------------------------------------------------------------
