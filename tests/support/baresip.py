@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.certificates import Certificate
 from tests.support.kamailio import DOMAIN
 from tests.support.processes import Program
 from tests.support.sip_server import SipServer
@@ -69,7 +70,11 @@ class Baresip:
         video: bool = True,
         codecs: str = "pcma,pcmu",
         wait: bool = True,
+        ca_file: Path | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
+        """`ca_file` is who may have signed the server's certificate; `certificate` what it shows to who comes by
+        TLS, at the port above its own."""
         self.user = user
         self.host = host
         self.port, control = ports
@@ -104,6 +109,12 @@ class Baresip:
             *(f"module {name}.so" for name in modules),
             *(f"module_app {name}.so" for name in ("account", "menu", "ctrl_tcp")),
         ]
+        if ca_file is not None:
+            lines.append(f"sip_cafile {ca_file}")
+        if certificate is not None:
+            both = folder / "certificate.pem"
+            both.write_text(certificate.certificate_file.read_text() + certificate.key_file.read_text())
+            lines.append(f"sip_certificate {both}")
         (folder / "config").write_text("\n".join(lines) + "\n")
         (folder / "contacts").write_text("")
         settings = [
@@ -116,8 +127,8 @@ class Baresip:
             settings.append("regint=0")
         else:
             aor = f"sip:{user}@{DOMAIN};transport={transport}"
-            outbound = f"{server.uri};transport={transport}"
-            settings += [f"auth_user={user}", f"auth_pass={password}", f'outbound="{outbound}"', "regint=60"]
+            outbound = f'outbound="{server.over(transport)}"'
+            settings += [f"auth_user={user}", f"auth_pass={password}", outbound, "regint=60"]
         (folder / "accounts").write_text(f"<{aor}>;{';'.join(settings)}\n")
         self.registers = server is not None and wait
         family = "-6" if ":" in host else "-4"

@@ -1,9 +1,13 @@
-"""Kamailio as a building's PBX: registrar with digest, proxy with parallel forking, UDP and TCP, no database."""
+"""Kamailio as a building's PBX: registrar with digest, proxy with parallel forking, no database.
+
+UDP and TCP; with a certificate TLS too, and secure WebSockets (RFC 7118) on the same port.
+"""
 
 import signal
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.certificates import Certificate
 from tests.support.processes import Program
 from tests.support.sip_probe import answers_options
 from tests.support.waiting import wait_until
@@ -22,7 +26,7 @@ alias={domain}
 server_header="Server: pbx"
 user_agent_header="User-Agent: pbx"
 tcp_connection_lifetime=3600
-tcp_accept_no_cl=no
+tcp_accept_no_cl=yes
 
 loadmodule "kex.so"
 loadmodule "tm.so"
@@ -38,6 +42,7 @@ loadmodule "xlog.so"
 loadmodule "htable.so"
 loadmodule "nathelper.so"
 loadmodule "auth.so"
+{secure_modules}
 
 modparam("tm", "fr_timer", 10000)
 modparam("tm", "fr_inv_timer", 90000)
@@ -67,6 +72,7 @@ request_route {{
     if (has_totag()) {{
         if (loose_route()) {{
             # A phone's Contact may be the GRUU we gave it: find the phone behind it.
+            handle_ruri_alias();
             if (uri==myself && is_gruu() && !lookup("location")) {{ sl_send_reply("404", "Gone"); exit; }}
             t_relay(); exit;
         }}
@@ -75,6 +81,8 @@ request_route {{
     }}
     t_check_trans();
     force_rport();
+    # Who came by a connection of its own is found by it, not at the address of its Contact.
+    if ($proto =~ "^(tls|ws)" && is_method("INVITE|SUBSCRIBE")) add_contact_alias();
     if (is_method("REGISTER")) {{
         if ($sht(users=>$au) == $null
                 || !pv_www_authenticate("$td", "$sht(users=>$au)", "0")) {{
@@ -105,7 +113,28 @@ request_route {{
 
 onreply_route {{
     xlog("L_WARN", "got $rs $rr for $rm from $si:$sp ($cs $ci)\\n");
+    if ($proto =~ "^(tls|ws)" && is_method("INVITE|SUBSCRIBE")) add_contact_alias();
 }}
+{secure_routes}
+"""
+
+_SECURE_MODULES = """\
+enable_tls=yes
+loadmodule "tls.so"
+loadmodule "xhttp.so"
+loadmodule "websocket.so"
+modparam("tls", "tls_method", "TLSv1.2+")
+modparam("tls", "certificate", "{certificate}")
+modparam("tls", "private_key", "{key}")
+"""
+
+_SECURE_ROUTES = """
+event_route[xhttp:request] {
+    set_reply_close();
+    set_reply_no_connect();
+    if ($hdr(Upgrade) =~ "websocket" && $hdr(Sec-WebSocket-Protocol) =~ "sip" && ws_handle_handshake()) exit;
+    xhttp_reply("404", "Not Found", "", "");
+}
 """
 
 
@@ -121,7 +150,9 @@ class Kamailio:
         hosts: tuple[str, ...] = ("127.0.0.1",),
         algorithm: str = "MD5",
         nonce_expire_s: int = 300,
+        certificate: Certificate | None = None,
     ) -> None:
+        """`port` is for UDP and TCP; the one above it for TLS and WSS, if there is a `certificate`."""
         self.port = port
         self.hosts = hosts
         self.users = dict(users)
@@ -129,7 +160,14 @@ class Kamailio:
         for host in hosts:
             shown = f"[{host}]" if ":" in host else host
             listens += [f"listen=udp:{shown}:{port}", f"listen=tcp:{shown}:{port}"]
+            if certificate is not None:
+                listens.append(f"listen=tls:{shown}:{port + 1}")
         folder.mkdir(parents=True, exist_ok=True)
+        secure_modules = ""
+        if certificate is not None:
+            secure_modules = _SECURE_MODULES.format(
+                certificate=certificate.certificate_file, key=certificate.key_file
+            )
         configuration = folder / "kamailio.cfg"
         configuration.write_text(
             _CONFIGURATION.format(
@@ -137,10 +175,12 @@ class Kamailio:
                 listens="\n".join(listens),
                 algorithm="" if algorithm == "MD5" else algorithm,
                 nonce_expire=nonce_expire_s,
+                secure_modules=secure_modules,
+                secure_routes=_SECURE_ROUTES if certificate is not None else "",
                 users="\n".join(f'    $sht(users=>{user}) = "{password}";' for user, password in users.items()),
             )
         )
-        command = ["kamailio", "-f", str(configuration), "-DD", "-E", "-m", "32", "-M", "4", "-Y", str(folder)]
+        command = ["kamailio", "-f", str(configuration), "-DD", "-E", "-m", "64", "-M", "8", "-Y", str(folder)]
         self.program = Program("kamailio", command, folder)
 
     @property
@@ -148,6 +188,12 @@ class Kamailio:
         """Where the server is, as a SIP URI."""
         host = self.hosts[0]
         return f"sip:[{host}]:{self.port}" if ":" in host else f"sip:{host}:{self.port}"
+
+    def over(self, transport: str) -> str:
+        """Where it is by this transport."""
+        host = f"[{self.hosts[0]}]" if ":" in self.hosts[0] else self.hosts[0]
+        port = self.port + 1 if transport in ("tls", "wss") else self.port
+        return f"sip:{host}:{port};transport={transport}"
 
     def start(self) -> None:
         self.program.start()

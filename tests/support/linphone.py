@@ -12,8 +12,8 @@ _CONFIGURATION = """\
 [sip]
 sip_port={sip_port}
 sip_tcp_port={sip_tcp_port}
-sip_tls_port=0
-guess_hostname=0
+sip_tls_port={sip_tls_port}
+{root_ca}guess_hostname=0
 contact=sip:{user}@{host}
 use_ipv6=0
 register_only_when_network_is_up=0
@@ -56,8 +56,8 @@ agc=0
 
 _ACCOUNT = """
 [proxy_0]
-reg_proxy=<{server};transport={transport}>
-reg_route=<{server};transport={transport};lr>
+reg_proxy=<{server}>
+reg_route=<{server};lr>
 reg_identity=sip:{user}@{domain}
 reg_expires=60
 reg_sendregister=1
@@ -84,6 +84,7 @@ class Linphone:
         transport: str = "udp",
         microphone: Path | None = None,
         auto_answer: bool = False,
+        ca_file: Path | None = None,
     ) -> None:
         """`ports` is the first of six free ones. `microphone` is a WAV file; None: silence."""
         self.user = user
@@ -96,6 +97,8 @@ class Linphone:
         text = _CONFIGURATION.format(
             sip_port=ports,
             sip_tcp_port=ports if transport == "tcp" else 0,
+            sip_tls_port=ports + 1 if transport == "tls" else 0,
+            root_ca=f"root_ca={ca_file}\n" if ca_file is not None else "",
             rtp_port=ports + 2,
             video_port=ports + 4,
             user=user,
@@ -103,9 +106,7 @@ class Linphone:
             default_proxy=0 if server else -1,
         )
         if server is not None:
-            text += _ACCOUNT.format(
-                server=server.uri, transport=transport, user=user, password=password, domain=DOMAIN
-            )
+            text += _ACCOUNT.format(server=server.over(transport), user=user, password=password, domain=DOMAIN)
         configuration = folder / "linphonerc"
         configuration.write_text(text)
         self.debug_log = folder / f"linphone-{user}-debug.log"

@@ -56,7 +56,7 @@ class Peers:
 
     def kamailio(self, users: Mapping[str, str] = USERS, **options: Any) -> Kamailio:
         _need("kamailio")
-        return self.start(Kamailio(self._own("kamailio"), free_port(), users, **options))
+        return self.start(Kamailio(self._own(f"kamailio{self._count(Kamailio)}"), free_port(2), users, **options))
 
     def baresip(self, user: str, *, server: SipServer | None = None, **options: Any) -> Baresip:
         _need("baresip")
@@ -97,12 +97,19 @@ class Peers:
 
     def portero(self, *, transport: str = "udp", **options: Any) -> Portero:
         """A running station; with a server, one that asks it to be registered (see `wait_registered`)."""
-        return self.start(Portero(self._own("station"), free_port(), transport=transport, **options))
+        return self.start(
+            Portero(self._own(f"station{self._count(Portero)}"), free_port(2), transport=transport, **options)
+        )
 
     def capture(self, expression: str, name: str = "capture") -> Capture:
         if missing := wire.why_not():
             pytest.skip(missing)
         return self.start(Capture(self._own("capture"), expression, name))
+
+    def _count(self, kind: type) -> str:
+        """What tells the folder of the next one of a kind from those before: nothing for the first."""
+        before = sum(isinstance(peer, kind) for peer in self._running)
+        return f"-{before + 1}" if before else ""
 
     def _own(self, name: str) -> Path:
         folder = self.folder / name

@@ -6,8 +6,8 @@ from typing import Protocol
 
 
 class SipServer(Protocol):
-    @property
-    def uri(self) -> str: ...
+    def over(self, transport: str) -> str:
+        """URI of the server by this transport, parameter and all."""
 
     @property
     def users(self) -> Mapping[str, str]:
@@ -16,7 +16,12 @@ class SipServer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HouseRegistrar:
-    """A station that its users register at, under kamailio.DOMAIN."""
+    """A station that its users register at, under kamailio.DOMAIN: at `port`, by TLS the one above it."""
 
-    uri: str
+    host: str
+    port: int
     users: Mapping[str, str]
+
+    def over(self, transport: str) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"sip:{host}:{self.port + (transport == 'tls')};transport={transport}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.gpio.simulated import lines_file
+from tests.support.certificates import Certificate
 from tests.support.kamailio import DOMAIN, Kamailio
 from tests.support.processes import Program
 from tests.support.relay import RelayWatcher
@@ -76,7 +77,13 @@ class Portero:
         microphone_hz: int = 620,
         sections: Mapping[str, Section] | None = None,
         users: Mapping[str, str] | None = None,
+        account: Section | None = None,
+        ca_file: Path | None = None,
+        certificate: Certificate | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`account` has more keys of the account at `server`, `ca_file` who signed that server's certificate.
+        With a `certificate` phones may come by TLS, to the port above `sip_port`."""
         self.folder = folder
         self.host = host
         self.sip_port = sip_port
@@ -94,20 +101,27 @@ class Portero:
             "sip": {"listen": [f"{shown}:{sip_port}"]},
             "calls": {"hangup_after_unlock_s": 0},
         }
+        if certificate is not None:
+            own["sip"]["tls_listen"] = [f"{shown}:{sip_port + 1}"]
+            own["sip"]["tls_certificate_file"] = str(certificate.certificate_file)
+            own["sip"]["tls_key_file"] = str(certificate.key_file)
         for table, keys in (sections or {}).items():
             own.setdefault(table, {}).update(keys)
         text = [_table(f"[{name}]", keys) for name, keys in own.items()]
         if server is not None:
-            account = {
+            keys: dict[str, object] = {
                 "name": "pbx",
                 "address": f"sip:{user}@{DOMAIN}",
-                "registrar": f"{server.uri};transport={transport}",
-                "outbound_proxy": f"{server.uri};transport={transport};lr",
+                "registrar": server.over(transport),
+                "outbound_proxy": f"{server.over(transport)};lr",
                 "username": user,
                 "password": server.users[user] if password is None else password,
                 "expires_s": 60,
+                **(account or {}),
             }
-            text.append(_table("[[accounts]]", account))
+            text.append(_table("[[accounts]]", keys))
+            if ca_file is not None:
+                text.append(_table("[accounts.tls]", {"ca_file": str(ca_file)}))
         if users:
             text.append(_table("[house]", {"domain": DOMAIN}))
         for name, secret in self._users.items():
@@ -124,7 +138,8 @@ class Portero:
 
         arguments = ["--config", str(self.configuration)]
         self.door = Program("portero-door", [str(BIN / "portero-door"), *arguments], folder)
-        self.program = Program("portero", [str(BIN / "portero"), "run", *arguments, "--log", "debug"], folder)
+        run = [str(BIN / "portero"), "run", *arguments, "--log", "debug"]
+        self.program = Program("portero", run, folder, environment=environment)
         follow = [str(BIN / "doorctl"), "events", "--follow", "--json", "--since", "0", "--run-dir", str(self._run)]
         self._follower = Program("doorctl-events", follow, folder)
         self.programs = [self.door, self.program, self._follower]
@@ -141,7 +156,7 @@ class Portero:
     @property
     def registrar(self) -> HouseRegistrar:
         """As a server for phones."""
-        return HouseRegistrar(self.uri.replace("door@", ""), self._users)
+        return HouseRegistrar(self.host, self.sip_port, self._users)
 
     # --- life ---
 
