@@ -1,15 +1,17 @@
 # The verbs of this repository. Each prepares what it needs (tools/setup): a fresh Debian 12 or 13 with
 # Python, git and make is enough. `make demo ARGS="--once"` hands arguments on.
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint bench fuzz
 
 BIN := .venv/bin
 ARGS ?=
+SECONDS ?= 300
 
 help:
 	@echo "make demo    a door station on simulated hardware and an indoor monitor; one call, then yours to ring"
 	@echo "make test    the whole suite, with real peers (Kamailio, baresip, linphone, sipp)"
 	@echo "make lint    ruff, mypy --strict, the floors of docs/architecture.md"
 	@echo "make bench   the measurements: a table here, JSON in build/bench.json"
+	@echo "make fuzz    coverage-guided fuzzing of what reads the network, SECONDS=300 in all"
 	@echo "make setup   packages and .venv only"
 
 setup:
@@ -37,4 +39,10 @@ lint:
 bench:
 	@tools/setup test
 	@mkdir -p build
+	@$(BIN)/python -c 'import sippy' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m tests.bench --json build/bench.json $(ARGS)
+
+fuzz:
+	@tools/setup test
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
