@@ -78,6 +78,10 @@ class Connection(asyncio.Protocol):
         """Send one message; a connection that cannot take it is dropped, which its owner is told."""
         raise NotImplementedError
 
+    def expects_pong(self) -> None:
+        """The peer has promised to answer pings: silence is death, although it has answered none yet."""
+        self._answers_pings = True
+
     def close(self) -> None:
         """Close after what is unsent."""
         if self._transport is not None:

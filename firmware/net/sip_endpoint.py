@@ -6,19 +6,24 @@ end the loop.
 """
 
 import asyncio
+import errno
 import itertools
 import logging
+import os
 import random
+import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
+from firmware.net import stun
 from firmware.net.dns_client import DnsClient, NoAnswer
 from firmware.net.resolver import Resolver
 from firmware.net.sip_connection import Connection
 from firmware.net.sip_connections import AccountTransport, Connections
+from firmware.net.sip_keepalive import DatagramKeepalive
 from firmware.net.sip_tls import ServerIdentity, TlsError
 from firmware.net.sip_udp import UdpSocket
 from firmware.net.source_address import family_of, source_towards
@@ -36,6 +41,7 @@ log = logging.getLogger(__name__)
 TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp", "tls", "ws", "wss")  # that we speak, the preferred first
 MAX_NAMES = 256
 _DATAGRAMS_PER_WAKEUP = 64
+_TOO_LONG = os.strerror(errno.EMSGSIZE)  # says nothing of who did not get it
 _ROUTES_FRESH_S = 30.0  # a DHCP lease or a cable may change our address
 
 # Addresses of nobody (RFC 5737, RFC 3849), whose route is the default route; and what is left without one.
@@ -86,6 +92,11 @@ class SipEndpoint:
             random=random.random,
         )
         self._names: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # what names last led to
+        self._registered: tuple[tuple[Flow, bool], ...] = ()
+        self._keepalive = DatagramKeepalive(
+            send=self._send_octets, failed=self._flow_failed, moved=self._flow_moved, random=secrets.token_bytes
+        )
+        self._pulse: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._routes_from_s = 0.0
@@ -159,6 +170,8 @@ class SipEndpoint:
         self._dns.close()
         if self._timer is not None:
             self._timer.cancel()
+        if self._pulse is not None:
+            self._pulse.cancel()
         for task in self._tasks:
             task.cancel()
         self._connections.close()
@@ -292,6 +305,9 @@ class SipEndpoint:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_at(deadline, self._on_timer) if deadline is not None else None
+        if (registered := self._core.registered_flows) != self._registered:
+            self._registered = registered
+            self._keep(registered)
 
     def _tell(self) -> None:
         self._telling = True  # commands given by a listener join this round
@@ -430,14 +446,53 @@ class SipEndpoint:
         self._refresh_routes(now)
         for flow, error in udp.errors():
             self._guarded(self._core.send_failed, flow, error, now)
+            if error != _TOO_LONG:
+                self._keepalive.refused(flow, error)
         for data, flow in udp.receive(_DATAGRAMS_PER_WAKEUP):
             if not data.strip(b"\r\n\0 "):
                 continue  # keep-alives of phones behind NAT
+            if stun.is_stun(data):
+                self._keepalive.received(data, flow, self._loop.time())
+                self._arm_pulse()
+                continue
             if self._trace is not None:
                 self._trace("received", flow, data)
             self._guarded(self._core.receive, data, flow, self._loop.time())
             if self._closed:
                 return
+
+    # --- keep-alives ----------------------------------------------------------------------------------------
+
+    def _keep(self, registered: tuple[tuple[Flow, bool], ...]) -> None:
+        for flow, outbound in registered:
+            if outbound and (connection := self._connections.get(flow.number)) is not None:
+                connection.expects_pong()
+        self._keepalive.keep((flow for flow, _ in registered if not flow.reliable), self._loop.time())
+        self._arm_pulse()
+
+    def _arm_pulse(self) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
+        deadline = self._keepalive.next_deadline()
+        closed = self._closed or deadline is None
+        self._pulse = None if closed or deadline is None else self._loop.call_at(deadline, self._on_pulse)
+
+    def _on_pulse(self) -> None:
+        self._keepalive.handle_timer(self._loop.time())
+        self._arm_pulse()
+
+    def _send_octets(self, flow: Flow, data: bytes) -> None:
+        udp = self._udp.get(flow.number)
+        if udp is not None:
+            udp.send(flow, data)  # what ICMP says of it comes back as an error of the socket
+
+    def _flow_failed(self, flow: Flow, why: str) -> None:
+        log.info("flow to %s: %s", flow.target, why)
+        self._guarded(self._core.flow_closed, flow, why, self._loop.time())
+
+    def _flow_moved(self, flow: Flow) -> None:
+        log.info("flow to %s: our address there has changed", flow.target)
+        self._guarded(self._core.flow_moved, flow, self._loop.time())
 
     def _guarded(self, handle: Callable[..., None], *arguments: object) -> None:
         """Call into the core, then do and tell what came of it, whatever goes wrong."""
@@ -470,5 +525,7 @@ class SipEndpoint:
 
     def disconnected(self, connection: Connection, reason: str) -> None:
         self._connections.remove(connection)
+        if connection.outbound and not self._closed:
+            log.info("flow to %s: %s", connection.flow.target, reason)
         if not self._closed:
             self._guarded(self._core.flow_closed, connection.flow, reason, self._loop.time())

@@ -130,6 +130,17 @@ class Core:
         if self._house is not None:
             self._house.flow_closed(flow, now)
 
+    def flow_moved(self, flow: Flow, now: float) -> None:
+        """The server of a datagram flow sees us at another address than before (RFC 5626 4.4.2)."""
+        for registration in self._registrations:
+            registration.flow_moved(flow, now)
+
+    @property
+    def registered_flows(self) -> tuple[tuple[Flow, bool], ...]:
+        """The flows over which we are registered, to be kept alive; True: the server speaks outbound."""
+        registered = (each for identity in self._identities.values() for each in identity.registered.values())
+        return tuple((each.flow, each.outbound) for each in registered)
+
     def network_changed(self, now: float) -> None:
         """An address, a link or a route came or went: register anew, think nothing of what failed before."""
         self._stack.forget_network()

@@ -52,6 +52,10 @@ class AccountRegistration:
         for registration in tuple(self._registrations):
             registration.flow_closed(flow, now)
 
+    def flow_moved(self, flow: Flow, now: float) -> None:
+        for registration in tuple(self._registrations):
+            registration.flow_moved(flow, now)
+
     def network_changed(self, now: float) -> None:
         for registration in tuple(self._registrations):
             registration.network_changed(now)

@@ -11,7 +11,8 @@
     registered    | refresh is due            | registered    | REGISTER there, same Call-ID, CSeq + 1
     registered    | not the best server, 60 s | registered    | REGISTER, the best server first
     registered    | flow lost                 | registered    | REGISTER, the lost server last
-    registered    | a call found nobody there | registered    | the same
+    registered    | our address there changed | registered    | REGISTER there
+    registered    | a call found nobody there | registered    | REGISTER, the lost server last
     registered    | refresh failed            | failed        | as above
     failed        | retry is due              | registering   | REGISTER, the best server first
     any           | network changed           |               | REGISTER at once, whatever was under way
@@ -128,6 +129,12 @@ class Registration:
             # A registrar that restarts loses all its stations at once; each waits its own moment (RFC 5626 4.5).
             spread_s = min(self._stack.configuration.spread_s, self._stack.configuration.backoff.base_s)
             self._again_after(self._stack.between(0, spread_s) if spread_s else 0.0, now)
+
+    def flow_moved(self, flow: Flow, now: float) -> None:
+        """Our binding names an address that leads to us no more."""
+        registered = self.registered
+        if registered is not None and registered.flow == flow and self.state == "registered" and not self._busy:
+            self._register(now, stay=True)
 
     def doubt(self, target: Target, now: float) -> None:
         """A request of the account found nobody there."""

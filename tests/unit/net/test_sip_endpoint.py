@@ -14,6 +14,7 @@ import pytest
 from firmware.net import dns_client, sip_connection, sip_connections
 from firmware.net import resolver as net_resolver
 from firmware.net.sip_endpoint import SipEndpoint
+from firmware.net.stun import is_stun
 from firmware.sip.configuration import Account, Configuration
 from firmware.sip.core import Core
 from firmware.sip.events import CallAnswered, CallEnded, CallTrying, InviteSent, RegistrationChanged
@@ -101,7 +102,7 @@ class UdpPeer:
             data, self.source = self.socket.recvfrom(65_535)
         except BlockingIOError:
             return None
-        return parse_message(data)
+        return self.waiting() if is_stun(data) else parse_message(data)  # a registrar that knows no STUN
 
     async def receive(self):
         return await until(self.waiting, "a datagram")
