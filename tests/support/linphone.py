@@ -150,6 +150,12 @@ class Linphone:
     def hang_up(self) -> None:
         self._command("terminate all")
 
+    def hold(self) -> None:
+        self._command("pause")
+
+    def resume(self) -> None:
+        self._command("resume")
+
     def press_key(self, digit: str) -> None:
         self._command(digit)
 
