@@ -30,6 +30,8 @@ from firmware.config.forms import split_listen_address
 from firmware.event_json import fields_of, kind_of
 from firmware.media.engine import Engine
 from firmware.net.door_client import DoorClient
+from firmware.net.instance_id import instance_urn
+from firmware.net.network_watch import NetworkWatch
 from firmware.net.sip_connections import AccountTransport
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.net.sip_tls import ServerIdentity, TlsError, TlsSettings
@@ -45,6 +47,7 @@ from firmware.station.status import ControlError
 from firmware.store import Store
 
 log = logging.getLogger("portero")
+POWER_UP_S = 300.0  # from the machine's boot; a start later than that is a restart, and nobody else's
 STOP_S = 4.0  # un-registration and BYEs on a clean stop; systemd kills long after that
 
 
@@ -81,13 +84,14 @@ async def run(config: Config) -> None:
         stack.callback(engine.close)
         trace = Trace()
         phone = SipEndpoint(
-            TracedCore(sip_configuration(config), random=os.urandom, trace=trace),
+            TracedCore(sip_configuration(config, instance_urn(state_dir)), random=os.urandom, trace=trace),
             listen=config.sip.listen_addresses,
             on_event=lambda event: station.sip_event(event),
             listen_also=listeners(config.sip),
             identity=server_identity(config.sip, state_dir),
             origins=config.sip.ws_origins,
             accounts={account.name: account_transport(account) for account in config.accounts},
+            name_servers=config.sip.name_server_addresses,
         )
         door = DoorClient(run_dir / "door.sock", on_event=lambda event: station.doors.take(event))
         station = Station(config, stream, phone, engine, door, first_press=store.first_press, loop=loop)
@@ -105,6 +109,12 @@ async def run(config: Config) -> None:
         except TlsError as error:
             raise StartError(f"sip.tls_certificate_file: {error}") from error
         stack.push_async_callback(phone.stop, STOP_S)
+        watch = NetworkWatch(phone.network_changed)
+        try:
+            watch.start()
+        except OSError as error:  # a container's seccomp filter: registrations notice later, by themselves
+            log.warning("changes of the network cannot be watched: %s", error)
+        stack.callback(watch.stop)
         station.overview.listen = tuple(f"{host}:{port}" for host, port in phone.addresses)
         try:
             stack.callback(open_buttons(config, hardware, loop, station).close)
@@ -124,10 +134,12 @@ async def run(config: Config) -> None:
         station.stop(reason)
 
 
-def sip_configuration(config: Config) -> Configuration:
+def sip_configuration(config: Config, instance: str = "") -> Configuration:
     return Configuration(
         accounts=tuple(_account(account) for account in config.accounts),
         user_agent=config.sip.user_agent or f"Portero/{__version__}",
+        instance=instance,
+        spread_s=config.sip.fleet_spread_s if powered_up() else 0.0,
         redirect_to=tuple(Uri.parse(text) for text in config.calls.redirect_to),
         transfers=config.calls.transfer == "accept",
         house=_house(config) if config.users else None,
@@ -199,6 +211,9 @@ def _account(section: AccountSection) -> Account:
         expires_s=section.expires_s,
         session_expires_s=section.session_timer_s,
         register=section.register,
+        backups=tuple(Uri.parse(text) for text in section.backups),
+        outbound=section.outbound,
+        gruu=section.gruu,
     )
 
 
@@ -298,6 +313,14 @@ def _hand_over(loop: asyncio.AbstractEventLoop, receive: Callable[[Any], object]
     """From another thread to the loop's; nothing once the loop has ended."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(receive, what)
+
+
+def powered_up(uptime: Path = Path("/proc/uptime")) -> bool:
+    """Whether the machine has just been switched on: then so have its neighbours."""
+    try:
+        return float(uptime.read_text().split()[0]) < POWER_UP_S
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def _resolve(future: "asyncio.Future[str]", value: str) -> None:

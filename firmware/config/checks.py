@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from firmware.config.problems import Path, nearest
 from firmware.config.profiles import complaint
-from firmware.config.sections import Button, Config, Tls
+from firmware.config.sections import Account, Button, Config, Tls
 from firmware.media.tones import COUNTRIES
 from firmware.sip.configuration import STATION_NAMES
 
@@ -127,6 +127,18 @@ def _accounts(config: Config, findings: Findings) -> None:
             findings.fault(
                 place, f"{account.session_timer_s} is less than servers accept", "write 90 or more, or 0"
             )
+    for index, account in enumerate(config.accounts):
+        _backups(account, ("accounts", index), findings)
+
+
+def _backups(account: Account, place: Path, findings: Findings) -> None:
+    first = account.outbound_proxy or account.registrar
+    for position, server in enumerate(account.backups):
+        path: Path = (*place, "backups", position)
+        if findings.wrong(path):
+            continue
+        if server in account.backups[:position] or server == first:
+            findings.fault(path, f'"{server}" is there twice', "remove one")
 
 
 def _users(config: Config, findings: Findings) -> None:

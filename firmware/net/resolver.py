@@ -72,6 +72,10 @@ class Resolver:
         until, targets = self._last.get(_key(uri), (now, ()))
         return targets if now < until else ()
 
+    def network_changed(self) -> None:
+        self._last.clear()
+        self._dns.network_changed()
+
     async def targets(self, uri: Uri, now: float) -> tuple[Target, ...]:
         """All servers for a request to `uri`, in the order in which to try them. NoAnswer says why none."""
         targets = await self._targets(uri)

@@ -14,7 +14,7 @@ from functools import partial
 from firmware.net.sip_connection import Connection, Owner
 from firmware.net.sip_tcp import StreamConnection, TlsArrival
 from firmware.net.sip_tls import HANDSHAKE_S, ServerIdentity, TlsContexts, TlsError, TlsSettings, check_peer, words
-from firmware.net.source_address import family_of, is_wildcard
+from firmware.net.source_address import family_of, is_wildcard, source_towards
 from firmware.sip.types import SECURE, Flow, Target, Transport
 
 log = logging.getLogger(__name__)
@@ -252,6 +252,17 @@ class Connections:
         )
         if crowd:
             min(crowd, key=lambda other: other.last_message_s).drop("too many connections")
+
+    def drop_moved(self) -> None:
+        """Give up those from an address that is ours no more, or is not the one for that peer: nothing that was
+        sent on them would be answered."""
+        for connection in tuple(self._all.values()):
+            try:
+                moved = source_towards(connection.flow.remote[0]) != connection.flow.local[0]
+            except OSError:
+                moved = True
+            if moved and connection.outbound:
+                connection.drop("our address changed")
 
     def remove(self, connection: Connection) -> None:
         self._all.pop(connection.number, None)

@@ -256,6 +256,15 @@ class SipEndpoint:
         """Before `start`; `now` is the loop's time."""
         self._core.restore_bindings(bindings, now)
 
+    def network_changed(self, what: str) -> None:
+        """An address, a link or a route came or went (network_watch.py)."""
+        log.info("the network changed: %s", what)
+        for udp in self._udp.values():
+            udp.forget_routes()
+        self._resolver.network_changed()
+        self._connections.drop_moved()
+        self._guarded(self._core.network_changed, self._loop.time())
+
     def local_host_towards(self, uri_or_host: str) -> str:
         """Our address as a peer at `uri_or_host` would see it, for SDP. Never waits: an unknown name gets the
         address of the default route."""

@@ -231,6 +231,22 @@ WRONG = [
         'write "sips:pbx"',
     ),
     (
+        ACCOUNT + 'registrar = "sip:a"\nbackups = ["sip:b", "sip:a", "sip:b"]\n' + MINIMAL,
+        '5: accounts[0].backups[1]: "sip:a" is there twice; remove one',
+    ),
+    (
+        '[sip]\nname_servers = ["dns.example.org"]\n' + MINIMAL,
+        '2: sip.name_servers[0]: "dns.example.org" is no address; write "192.168.1.1", or "192.168.1.1:5353" with a port',
+    ),
+    (
+        '[sip]\nname_servers = ["192.168.1.1:99999"]\n' + MINIMAL,
+        '2: sip.name_servers[0]: "192.168.1.1:99999": there is no such port; write "192.168.1.1"',
+    ),
+    (
+        "[sip]\nfleet_spread_s = -1\n" + MINIMAL,
+        "2: sip.fleet_spread_s: -1 is less than 0; write fleet_spread_s = 0 or more",
+    ),
+    (
         ACCOUNT + '[accounts.tls]\nfingerprint = "AB:CD"\n' + MINIMAL,
         "5: accounts[0].tls.fingerprint: has 4 hexadecimal digits, not 64; "
         "write what openssl x509 -noout -fingerprint -sha256 prints",
@@ -760,3 +776,22 @@ def test_certificate_files_are_found_beside_the_configuration(write: Write) -> N
     loaded = config.load(path)
     assert loaded.sip.tls_certificate_file == str(path.parent / "door.pem")
     assert loaded.accounts[0].tls.ca_file == str(path.parent / "ca.pem")
+
+
+def test_servers_and_name_servers_are_read(write: Write) -> None:
+    loaded = config.load(
+        write(
+            '[sip]\nname_servers = ["192.168.1.1", "127.0.0.1:5353", "2001:db8::53", "[2001:db8::53]:54"]\n'
+            + ACCOUNT
+            + 'backups = ["sip:10.0.0.3"]\ngruu = true\n'
+            + MINIMAL
+        )
+    )
+    assert loaded.sip.name_server_addresses == (
+        ("192.168.1.1", 53),
+        ("127.0.0.1", 5353),
+        ("2001:db8::53", 53),
+        ("2001:db8::53", 54),
+    )
+    account = loaded.accounts[0]
+    assert (account.backups, account.outbound, account.gruu) == (("sip:10.0.0.3",), True, True)
