@@ -1,4 +1,4 @@
-"""Phones put the door on hold and take it back, whoever called: its sound stops, and comes again as the same stream.
+"""Phones put the door on hold and take it back, whoever called: its sound stops, and goes on as the same stream.
 
 What it says of its session stays its session: one `o=` line whose version rises with each change, and no more.
 """
@@ -109,11 +109,11 @@ def _is_silent(capture: Capture, port: int) -> None:
 
 
 def _is_one_stream(sound: list[Datagram]) -> None:
-    """The same source throughout, and no step of its sequence numbers: the phone need not find it anew."""
+    """The same source throughout, its numbers going on: the phone need not find it anew."""
     assert len({packet.payload[8:12] for packet in sound}) == 1
     numbers = [int.from_bytes(packet.payload[2:4], "big") for packet in sound]
-    steps = {(after - before) % 2**16 for before, after in pairwise(numbers)}
-    assert steps == {1}
+    # On a crowded machine the capture loses some; what begins anew would begin anywhere in 65536.
+    assert all(1 <= (after - before) % 2**16 < 25 for before, after in pairwise(numbers))
 
 
 def _is_one_session(messages: str, *, changes: int) -> None:
