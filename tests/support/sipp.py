@@ -15,7 +15,8 @@ SCENARIOS = Path(__file__).parents[1] / "integration" / "sipp"
 class Sipp:
     """One run of a scenario for `calls` calls.
 
-    A scenario that begins by sending needs `remote` ("127.0.0.1:5060"); `keys` are its [name] values.
+    A scenario that begins by sending needs `remote` ("127.0.0.1:5060"); `keys` are its [name] values. With
+    `counts_repeats` a message that comes again is one more message, instead of being passed over.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Sipp:
         calls: int = 1,
         timeout_s: int = 60,
         keys: dict[str, str] | None = None,
+        counts_repeats: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port
@@ -50,6 +52,8 @@ class Sipp:
         ]
         for key, value in (keys or {}).items():
             command += ["-key", key, value]
+        if counts_repeats:
+            command.append("-nr")
         if remote:
             command.append(remote)
         self.program = Program(f"sipp-{scenario}-{port}", command, folder, environment={"TERM": "dumb"})
