@@ -254,7 +254,7 @@ class Engine:
         _fast_switching.enter()
         try:
             card.start()
-            while self._wanted():
+            while self._legs or self._wanted():
                 microphone = card.read()
                 try:
                     tick.run(microphone, card.write)

@@ -73,7 +73,8 @@ class SoundCard:
                 self._next_s = self._clock()
                 self._broke(f"microphone: {error or type(error).__name__}")
             else:
-                self._works()
+                if self.fault:
+                    self._works()
                 if len(frame) != self._frame_bytes:
                     frame = frame[: self._frame_bytes].ljust(self._frame_bytes, b"\x00")
                 return self._from_device.convert(frame)

@@ -196,7 +196,7 @@ class RtpStream:
             if reception is not None:
                 self._lost_before += max(0, reception.lost)
             reception = self._reception = Reception(packet.ssrc, self._clock_hz)
-        reception.update(packet.sequence, packet.timestamp, arrival_s)
+        reception.note(packet.sequence, packet.timestamp, arrival_s)
         self._received_packets += 1
         self._received_octets += len(packet.payload)
         if self._received_packets == 1:

@@ -24,6 +24,7 @@ _ROUNDS = 64  # datagrams taken from one socket in a tick; what a flood brings m
 _MAX_READY = 64
 _PERIOD_S = FRAME_MS / 1000
 _LATE_S = 0.010
+_REPORT_TICKS = 5  # RTCP is due every few seconds; a tenth of one more or less is nothing
 
 
 class Sockets:
@@ -129,11 +130,10 @@ class Tick:
         encoded: dict[str, bytes] = {}
         for stream in audio:
             stream.send(microphone, encoded, now)
-            if now >= stream.report_s:
-                stream.tick_report(now)
-        for video in self.video:
-            if now >= video.report_s:
-                video.tick_report(now)
+        if self.pace.ticks % _REPORT_TICKS == 0:
+            for reporting in (*audio, *self.video):
+                if now >= reporting.report_s:
+                    reporting.tick_report(now)
 
     def _tone_frame(self) -> bytes | None:
         with self._tone_lock:

@@ -13,6 +13,7 @@ _PITCH_MIN_MS = 5  # 200 Hz; a higher voice matches at a multiple of its period
 _MATCH_MS = 8  # the voice glides: a longer stretch matches where it was rather than where it is
 _FADE_FROM_MS = 10
 _FADE_TO_MS = 60
+_RECENT = 32
 
 
 class Concealer:
@@ -22,6 +23,7 @@ class Concealer:
         self._ms = 2 * rate_hz // 1000  # bytes
         self._keep = (_PITCH_MAX_MS * 3 + _MATCH_MS) * self._ms
         self._history = bytes(self._keep)
+        self._recent: list[bytes] = []  # frames on their way into the history, which only a gap reads
         self._period = b""  # what is repeated in the gap at hand; empty outside gaps
         self._at = 0  # where in the period the next byte is
         self._gap = 0  # bytes concealed so far in this gap
@@ -29,12 +31,20 @@ class Concealer:
     def good(self, frame: bytes, *, follows: bool = True) -> bytes:
         """The frame to play. It is joined smoothly after a gap, or where it does not follow the one before."""
         if self._period or not follows:
+            self._gather()
             frame = self._join(frame)
-        self._history = (self._history + frame)[-self._keep :]
+        self._recent.append(frame)
+        if len(self._recent) >= _RECENT:
+            self._gather()
         return frame
+
+    def _gather(self) -> None:
+        self._history = (self._history + b"".join(self._recent))[-self._keep :]
+        self._recent.clear()
 
     def lost(self, samples: int) -> bytes:
         """What to play for `samples` that are missing."""
+        self._gather()
         size = 2 * samples
         ms = self._ms
         if self._gap >= _FADE_TO_MS * ms:

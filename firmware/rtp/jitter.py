@@ -328,7 +328,9 @@ class JitterBuffer:
     def _adjust(self, delay: int) -> bool:
         """Move the delay toward the target by a tick; True where a tick of silence is to be inserted."""
         tick = self._tick
-        if not self._too_short(delay - tick):
+        target = self.target()
+        enough = target - target // 8  # as in _too_short
+        if delay - tick >= enough:
             self._over += 1
             if self._quiet >= 5 or self._over >= 25:
                 last = self._queue[-1]
@@ -341,7 +343,7 @@ class JitterBuffer:
                     self._quiet = 0
             return False
         self._over = 0
-        if self._quiet >= 5 and self._too_short(delay):
+        if self._quiet >= 5 and delay < enough:
             self._quiet = 0
             return True
         return False

@@ -9,6 +9,7 @@ from typing import NamedTuple
 _MAX_DROPOUT = 3000
 _MAX_MISORDER = 100
 _MIN_SEQUENTIAL = 2
+_NOTED = 256
 
 
 class ReportBlock(NamedTuple):
@@ -40,6 +41,19 @@ class Reception:
         self._received_before = 0
         self._last_sr = 0
         self._last_sr_at = 0.0
+        self._noted: list[tuple[int, int, float]] = []
+
+    def note(self, sequence: int, timestamp: int, arrival_s: float) -> None:
+        """Take a packet into account by the time somebody asks: the same as `update`, for a path that is walked once
+        in 20 ms, where a list's append costs a tenth of finding all of this code in memory again."""
+        self._noted.append((sequence, timestamp, arrival_s))
+        if len(self._noted) >= _NOTED:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        noted, self._noted = self._noted, []
+        for packet in noted:
+            self.update(*packet)
 
     def update(self, sequence: int, timestamp: int, arrival_s: float) -> bool:
         """Take a packet into account; False while the source is on probation or its sequence makes no sense."""
@@ -88,6 +102,7 @@ class Reception:
 
     @property
     def expected(self) -> int:
+        self._catch_up()
         return self._highest - self._base + 1 if self._highest >= 0 and not self._probation else 0
 
     @property
@@ -98,6 +113,7 @@ class Reception:
     @property
     def jitter_s(self) -> float:
         """Interarrival jitter of RFC 3550 section 6.4.1 in seconds."""
+        self._catch_up()
         return self._jitter / self._clock_hz
 
     def sender_report(self, ntp: int, arrival_s: float) -> None:
