@@ -205,9 +205,10 @@ def _media(line: str, host: str | None, attributes: list[Attribute]) -> MediaDes
 
 def _connection_host(line: str) -> str:
     match = _CONNECTION.fullmatch(line, 2)
-    if match is None:
+    host = _bare_host(match[2]) if match is not None else ""
+    if not host:
         raise SdpError(f"connection line {line[:80]!r}: write c=IN IP4 <address> or c=IN IP6 <address>")
-    return _bare_host(match[2])
+    return host
 
 
 def _bare_host(address: str) -> str:
