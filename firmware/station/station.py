@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections import deque
 from dataclasses import replace
+from typing import Literal
 
 from firmware.config import Button, Config
 from firmware.media import events as media_events
@@ -369,8 +370,8 @@ class Station:
         if name is None:
             raise SdpError("somebody is taking over this call already")
         try:
-            leg = self._open_leg(name, visit, caller, event.account, event.source.local[0])
-            leg.direction, leg.call = "incoming", event.call
+            leg = self._open_leg(name, visit, caller, event.account, event.source.local[0], "incoming")
+            leg.call = event.call
             # Without an offer ours goes into the 200, and the ACK brings the answer.
             answer = leg.answer(event.sdp) if event.sdp else leg.offer()
         except (OSError, SdpError):
@@ -661,13 +662,22 @@ class Station:
         if leg is not None:
             leg.media.close()
 
-    def _open_leg(self, name: str, visit: Visit, party: str, account: str, host: str) -> Leg:
+    def _open_leg(
+        self,
+        name: str,
+        visit: Visit,
+        party: str,
+        account: str,
+        host: str,
+        direction: Literal["outgoing", "incoming"] = "outgoing",
+    ) -> Leg:
         reader = CodeReader(
             self._codes,
             self._policy,
             self._lockout,
             doors=visit.plan.doors,
-            outgoing=visit.plan.name != INCOMING,
+            # Of the leg, not of its visit: who took a call over by Replaces has called us.
+            outgoing=direction == "outgoing",
         )
         media = self._media
         through = next((each for each in self._config.accounts if each.name == account), None)
@@ -685,6 +695,7 @@ class Station:
             secrets.randbits(62),
             self._media_event,
         )
+        leg.direction = direction
         self._legs[name] = leg
         return leg
 

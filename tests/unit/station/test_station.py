@@ -359,6 +359,17 @@ def test_a_target_through_our_server_is_let_in_but_its_code_opens_nothing(house)
     assert house.kinds(events.AccessRefused)
 
 
+def test_who_took_a_call_over_from_outside_opens_nothing():
+    calls = replace(CONFIG.calls, transfer="accept")
+    house = House(replace(CONFIG, calls=calls))
+    house.ring_and_answer()
+    house.sip(dataclasses.replace(incoming(9, "sip:101@pbx.example.org", account="pbx"), replaces=1))
+    assert [call for call, _ in house.phone.accepted] == [9]
+    house.type("1.3", "1234")
+    assert not house.lock.pulses
+    assert "came in" in house.kinds(events.AccessRefused)[0].reason
+
+
 def test_a_target_from_its_own_address_is_let_in(house):
     house.sip(incoming(9, "sip:mon@192.0.2.9", host="192.0.2.9"))
     assert [call for call, _ in house.phone.accepted] == [9]
