@@ -20,9 +20,9 @@ from firmware.sip.types import SECURE, Flow, Transport
 
 # A registrar that hangs is noticed within two of these, and a monitor of this house should ring again within ten
 # seconds. RFC 5626's own two minutes are for a million phones at one server, its 10 s for one answer.
-PING_S = 4.5
+PING_S = 4.0
 MAX_UNSENT = 262_144  # octets; a peer that lets more pile up is not reading
-_USER_TIMEOUT_MS = {True: 4_500, False: 30_000}  # the kernel gives a peer up that acknowledges nothing (tcp(7))
+_USER_TIMEOUT_MS = {True: 4_000, False: 30_000}  # the kernel gives a peer up that acknowledges nothing (tcp(7))
 _TCP_USER_TIMEOUT = 18
 
 

@@ -21,7 +21,7 @@ from firmware.net import stun
 from firmware.sip.stream import Keepalive
 from firmware.sip.types import Flow
 
-ROUND_S = 4.5  # as on connections: nine seconds at most from a server's last answer to our knowing
+ROUND_S = 4.0  # as on connections: eight seconds at most from a server's last answer to our knowing
 REPEATS_S = (0.5, 1.0, 2.0)  # RFC 8489 section 6.2.1
 _UNANSWERED_ROUNDS = 2
 _MAX_KNOWN = 64

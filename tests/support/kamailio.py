@@ -118,6 +118,15 @@ onreply_route {{
 {secure_routes}
 """
 
+_OUTBOUND_MODULES = """\
+loadmodule "stun.so"
+loadmodule "path.so"
+loadmodule "outbound.so"
+modparam("outbound", "flow_token_secret", "a key of twenty bytes")
+modparam("registrar", "outbound_mode", 1)
+modparam("registrar", "use_path", 1)
+"""
+
 _SECURE_MODULES = """\
 enable_tls=yes
 loadmodule "tls.so"
@@ -151,8 +160,10 @@ class Kamailio:
         algorithm: str = "MD5",
         nonce_expire_s: int = 300,
         certificate: Certificate | None = None,
+        outbound: bool = False,
     ) -> None:
-        """`port` is for UDP and TCP; the one above it for TLS and WSS, if there is a `certificate`."""
+        """`port` is for UDP and TCP; the one above it for TLS and WSS, if there is a `certificate`. With `outbound`
+        it speaks RFC 5626: flows of clients, and STUN on its UDP port."""
         self.port = port
         self.hosts = hosts
         self.users = dict(users)
@@ -163,9 +174,9 @@ class Kamailio:
             if certificate is not None:
                 listens.append(f"listen=tls:{shown}:{port + 1}")
         folder.mkdir(parents=True, exist_ok=True)
-        secure_modules = ""
+        secure_modules = _OUTBOUND_MODULES if outbound else ""
         if certificate is not None:
-            secure_modules = _SECURE_MODULES.format(
+            secure_modules += _SECURE_MODULES.format(
                 certificate=certificate.certificate_file, key=certificate.key_file
             )
         configuration = folder / "kamailio.cfg"

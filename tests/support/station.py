@@ -79,10 +79,12 @@ class Portero:
         users: Mapping[str, str] | None = None,
         account: Section | None = None,
         ca_file: Path | None = None,
+        fingerprint: str = "",
         certificate: Certificate | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`account` has more keys of the account at `server`, `ca_file` who signed that server's certificate.
+        """`account` has more keys of the account at `server`, `ca_file` who signed that server's certificate,
+        `fingerprint` which one it is.
         With a `certificate` phones may come by TLS, to the port above `sip_port`."""
         self.folder = folder
         self.host = host
@@ -120,8 +122,9 @@ class Portero:
                 **(account or {}),
             }
             text.append(_table("[[accounts]]", keys))
-            if ca_file is not None:
-                text.append(_table("[accounts.tls]", {"ca_file": str(ca_file)}))
+            tls = {"ca_file": str(ca_file or ""), "fingerprint": fingerprint}
+            if any(tls.values()):
+                text.append(_table("[accounts.tls]", {key: value for key, value in tls.items() if value}))
         if users:
             text.append(_table("[house]", {"domain": DOMAIN}))
         for name, secret in self._users.items():
