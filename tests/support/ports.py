@@ -5,6 +5,7 @@ out is held by name while its test runs, so that nothing, another run of the sui
 the check here and the peer's bind.
 """
 
+import atexit
 import itertools
 import os
 import socket
@@ -16,6 +17,12 @@ _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _first = 10000 + _worker % 4 * 5000
 _held: deque[socket.socket] = deque()
 _numbers = itertools.cycle(range(_first, _first + 5000, 10))
+
+
+@atexit.register
+def _release() -> None:
+    for name in _held:
+        name.close()
 
 
 def _is_free(port: int) -> bool:
