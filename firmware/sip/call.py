@@ -80,6 +80,13 @@ class Calls:
         self.last_number += 1
         return self.last_number
 
+    def network_changed(self, now: float) -> None:
+        """Our address may be another one: whoever we talk with hears of it, so that his BYE finds us."""
+        for call in tuple(self.by_number.values()):
+            if call.flow is not None and not call.flow.reliable:
+                call.flow = None  # bound to an address that may be gone
+            call.refresh(now)
+
     def flow_closed(self, flow: Flow) -> None:
         for call in self.by_number.values():
             if call.flow is not None and flow.reliable and call.flow.number == flow.number:

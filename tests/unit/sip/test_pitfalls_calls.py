@@ -924,3 +924,11 @@ def test_an_ack_of_an_older_invite_does_not_end_the_repeats_of_the_newer_2xx() -
     assert bench.events() == []
     bench.advance(0.5)
     assert bench.statuses() == [200, 200]
+
+
+def test_a_changed_network_is_told_to_whom_we_talk_with_and_to_nobody_who_only_rings() -> None:
+    bench = Bench()
+    answered(bench, EVERYTHING)
+    call(bench)
+    bench.core.network_changed(bench.now)
+    assert [m.method for m in bench.sent() if isinstance(m, Request)] == ["UPDATE"]
