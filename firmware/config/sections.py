@@ -104,8 +104,9 @@ class Sip(Section, frozen=True, kw_only=True):
         Meta(ge=0, le=3600),
         says(
             "Seconds over which stations that get power back together spread their first registration, each at a "
-            "moment of its own. For many stations at one server: their number divided by what it takes a second.",
-            60,
+            "moment of its own. For a fleet at one server: twice their number, divided by the registrations that "
+            "the server takes in a second.",
+            100,
         ),
     ] = 1
     user_agent: Annotated[

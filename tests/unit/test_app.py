@@ -10,7 +10,9 @@ from firmware import app
 from firmware.config import Account, Button, Config, Door, Secret, Stage, Station
 
 CONFIG = Config(
-    accounts=(Account(name="pbx", address="sip:door@pbx.example.org", password=Secret("opensesame"), session_timer_s=0),),
+    accounts=(
+        Account(name="pbx", address="sip:door@pbx.example.org", password=Secret("opensesame"), session_timer_s=0),
+    ),
     buttons=(Button(name="flat", input="button1", stages=(Stage(ring=("101",)),)),),
     doors=(Door(name="street", relay="relay1"),),
 )
