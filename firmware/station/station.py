@@ -571,8 +571,18 @@ class Station:
     def _carry_out(self, visit: Visit) -> None:
         while actions := visit.take_actions():  # a leg that cannot start at once has consequences of its own
             for action in actions:
-                self._do(visit, action)
+                try:
+                    self._do(visit, action)
+                except Exception as error:  # one action's bug must not keep the other phones from ringing
+                    log.exception("%s of press %d failed", type(action).__name__, visit.press)
+                    self._unexpected(error)
+                    if isinstance(action, StartLeg):
+                        self._not_started(visit, action.leg, error)
         self._arm()
+
+    def _unexpected(self, error: Exception) -> None:
+        what = f"{type(error).__name__}: {error}"
+        self._faults.set("program", what, "see the journal; restart if calls fail")
 
     def _do(self, visit: Visit, action: Action) -> None:
         match action:
@@ -617,15 +627,19 @@ class Station:
             return
         phones = self.house.phones(user)
         if not phones:
-            visit.leg_ended(name, "us", 0, f"{user} is not registered", {}, self._now())
+            self._not_started(visit, name, ValueError(f"{user} is not registered"))
             return
         names = [name, *(visit.split(name) for _ in phones[1:])]
         for each, binding in zip(names, phones, strict=True):
-            self._invite(visit, each, target, binding, auto_answer)
+            try:
+                self._invite(visit, each, target, binding, auto_answer)
+            except Exception as error:  # nor his other phones
+                log.exception("leg %s failed", each)
+                self._unexpected(error)
+                self._not_started(visit, each, error)
 
     def _invite(self, visit: Visit, name: str, target: str, binding: Binding | None, auto_answer: bool) -> None:
         """Call a target, or the phone that a user of the house registered with `binding`."""
-        now = self._now()
         try:
             if binding is not None:
                 uri, account, via = binding.uri, "", binding.next_hop
@@ -634,7 +648,7 @@ class Station:
             leg = self._open_leg(name, visit, target, account, self._phone.local_host_towards(str(via)))
         except (ProtocolError, ValueError, OSError) as error:
             self._faults.set(f"target {target}", f"cannot be called: {error}", "correct the target, or the network")
-            visit.leg_ended(name, "us", 0, str(error), {}, now)
+            self._not_started(visit, name, error)
             return
         leg.phone = describe_phone(binding) if binding is not None else ""
         button = self._config.button(visit.plan.name)
@@ -650,11 +664,21 @@ class Station:
                 binding=binding,
                 fallback=leg.offer_without_picture(),
             )
-        except (ProtocolError, OSError) as error:
-            self._forget(name)
-            visit.leg_ended(name, "us", 0, str(error), {}, now)
+        except (ProtocolError, ValueError, OSError) as error:
+            self._not_started(visit, name, error)
             return
         self._by_call[leg.call] = leg
+
+    def _not_started(self, visit: Visit, name: str, error: Exception) -> None:
+        """No call came of a leg that was to be."""
+        leg = self._legs.get(name)
+        if leg is not None and leg.call:
+            self._phone.hangup(leg.call)  # which tells its end
+            return
+        self._forget(name)
+        if (asked_by := self._handed_on.pop(name, None)) is not None:
+            self._phone.transfer_progress(asked_by, SERVER_ERROR, "")
+        visit.leg_ended(name, "us", 0, str(error), {}, self._now())
 
     def _forget(self, name: str) -> None:
         """Takes back a leg of which no call came."""

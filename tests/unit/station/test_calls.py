@@ -438,6 +438,23 @@ def test_a_failed_handing_on_leaves_the_call_where_it_was() -> None:
     assert len(house.phone.of("accept_transfer")) == 2
 
 
+def test_who_hands_the_door_on_to_nobody_that_can_be_called_hears_so_and_may_try_again() -> None:
+    house = House()
+    house.talk()
+    opened = house.engine.open_leg
+
+    def no_ports(*_: object, **__: object) -> MediaLeg:
+        raise OSError("no free port")
+
+    house.engine.open_leg = no_ports  # type: ignore[method-assign]
+    transfer(house, "sip:102@pbx.example")
+    assert house.phone.of("transfer_progress") == [(1, 500, "")]
+    house.engine.open_leg = opened  # type: ignore[method-assign]
+    transfer(house, "sip:102@pbx.example")
+    assert len(house.phone.of("accept_transfer")) == 2
+    assert house.phone.of("invite")[-1][0] == "sip:102@pbx.example"
+
+
 def test_replaces_hands_the_door_to_a_caller_who_may_call() -> None:
     house = House()
     house.talk()

@@ -416,6 +416,23 @@ def test_no_free_port_fails_the_leg_and_is_told(house):
     assert len(house.phone.invites) == 2
 
 
+def test_a_leg_that_fails_in_an_unforeseen_way_does_not_silence_the_others(house):
+    opened = house.engine.open_leg
+
+    def without_memory(name, *arguments, **options):
+        if name == "1.1":
+            raise RuntimeError("can't start new thread")
+        return opened(name, *arguments, **options)
+
+    house.engine.open_leg = without_memory
+    house.station.pressed("flat", "gpio", house.now)
+    assert [invite[1] for invite in house.phone.invites] == ["sip:mon@192.0.2.9:5062"]
+    assert [event.leg for event in house.kinds(events.LegFailed)] == ["1.1"]
+    assert [event.where for event in house.kinds(events.Fault)] == ["program"]
+    house.turn_to(house.now + 21)
+    assert house.phone.invites[-1][1] == "sip:102@pbx.example.org", "the next stage rings in its time"
+
+
 def test_hold_and_keyframe_requests_of_the_peer_are_answered(house):
     house.ring_and_answer()
     held = OfferAnswer(3).create_offer(LocalMedia(host="192.0.2.9", audio_port=50000, audio_direction="sendonly"))
