@@ -932,3 +932,37 @@ def test_a_changed_network_is_told_to_whom_we_talk_with_and_to_nobody_who_only_r
     call(bench)
     bench.core.network_changed(bench.now)
     assert [m.method for m in bench.sent() if isinstance(m, Request)] == ["UPDATE"]
+
+
+# --- 5, 35: the rest is in test_restarts.py ------------------------------------------------------------------
+
+
+def test_pitfall_05_a_488_costs_the_picture_and_not_the_call() -> None:
+    bench = Bench()
+    number, sent = call(bench, fallback=HOLD)
+    bench.receive(reply(sent, 488, "mon"))
+    again = bench.request("INVITE")
+    assert (again.body, again.call_id, str(again.cseq)) == (HOLD, sent.call_id, "2 INVITE")
+    bench.receive(reply(again, 200, "mon", sdp=ANSWER))
+    assert bench.events()[-1] == CallAnswered(number, "mon", ANSWER)
+
+
+def test_pitfall_35_a_486_a_603_and_a_480_are_final_for_this_phone_alone() -> None:
+    for status in (480, 486, 603):
+        bench = Bench()
+        busy, first = call(bench)
+        other, second = call(bench)
+        bench.receive(reply(first, status, "mon"))
+        bench.receive(reply(second, 200, "mon", sdp=ANSWER))
+        ended, answered_by = bench.events()
+        assert isinstance(ended, CallEnded)
+        assert (ended.call, ended.by, ended.status) == (busy, "peer", status)
+        assert answered_by == CallAnswered(other, "mon", ANSWER)
+
+
+def test_pitfall_35_an_invite_that_comes_by_two_ways_rings_once() -> None:
+    bench = Bench()
+    incoming(bench)
+    bench.receive(invite(branch="z9hG4bKotherway"))
+    assert bench.statuses() == [482]
+    assert bench.of(IncomingCall) == []
