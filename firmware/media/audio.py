@@ -155,12 +155,13 @@ class AudioStream(RtpStream):
             elif kind != COMFORT_NOISE:
                 self._unknown += 1
                 return
-        if self._jitter is None or not self._admit(source):
+        jitter = self._jitter
+        if jitter is None or not self._admit(source):
             return
         self._count(packet, arrival_s)
         self._heard_s = arrival_s
         self._lost_reported = False
-        self._jitter.put(packet, arrival_s)
+        jitter.put(packet, arrival_s)
 
     def _converted(self, payload_type: int, payload: bytes) -> bytes:
         """Some gateways send whichever G.711 they like, whatever was agreed."""

@@ -131,9 +131,12 @@ class Tick:
         for stream in audio:
             stream.send(microphone, encoded, now)
         if self.pace.ticks % _REPORT_TICKS == 0:
-            for reporting in (*audio, *self.video):
-                if now >= reporting.report_s:
-                    reporting.tick_report(now)
+            for stream in audio:
+                if now >= stream.report_s:
+                    stream.tick_report(now)
+            for video in self.video:
+                if now >= video.report_s:
+                    video.tick_report(now)
 
     def _tone_frame(self) -> bytes | None:
         with self._tone_lock:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .packet import RtpPacket
 
 COMFORT_NOISE = 13  # static payload type of RFC 3389
+_UNSORTED = 8
 _WINDOW = 150
 _MAX_QUEUE = 64  # packets: over a second of the shortest ones
 _MAX_EVENTS = 64
@@ -52,6 +53,9 @@ class Empty(NamedTuple):
 Piece = Play | Conceal | Noise | Empty
 
 
+_NEW = tuple.__new__  # a NamedTuple without the Python function that its own constructor is
+
+
 class _Queued(NamedTuple):
     timestamp: int  # extended
     sequence: int  # extended
@@ -82,6 +86,7 @@ class JitterBuffer:
         self._queue: list[_Queued] = []
         self._window: deque[int] = deque(maxlen=_WINDOW)
         self._sorted: list[int] = []
+        self._unsorted: list[int] = []
         self._last_timestamp = 0
         self._highest = 0  # extended sequence
         self._seen = 0  # bit i: highest - i was received
@@ -115,10 +120,15 @@ class JitterBuffer:
         arrival = int(arrival_s * self._clock_hz)
         if packet.ssrc != self._ssrc:
             self._begin(packet, arrival)
-        sequence = self._sequence(packet.sequence)
-        if sequence < 0:
-            self.duplicates += 1
-            return
+        if packet.sequence == self._highest + 1 & 0xFFFF:  # nearly every packet
+            self._highest += 1
+            self._seen = (self._seen << 1 | 1) & 0xFFFFFFFFFFFFFFFF
+            sequence = self._highest + 0x10000
+        else:
+            sequence = self._sequence(packet.sequence)
+            if sequence < 0:
+                self.duplicates += 1
+                return
         self.received += 1
         last = self._last_timestamp
         timestamp = last + ((packet.timestamp - last + 0x80000000) & 0xFFFFFFFF) - 0x80000000
@@ -134,11 +144,12 @@ class JitterBuffer:
         if not self._playing and not self._queue and ordered and lateness - ordered[0] > self._max // 2:
             # The peer's timestamps stood still in a pause, or the path changed: measure anew.
             self._window.clear()
+            self._unsorted.clear()
             ordered.clear()
-        if len(self._window) == _WINDOW:
-            del ordered[bisect_left(ordered, self._window[0])]
-        self._window.append(lateness)
-        insort(ordered, lateness)
+        self._unsorted.append(lateness)
+        # One that moves neither end of the order may wait until there are several.
+        if len(self._unsorted) >= _UNSORTED or not ordered or not ordered[0] <= lateness <= ordered[-1]:
+            self._sort()
 
         noise = packet.payload_type == COMFORT_NOISE
         samples = 0 if noise else self._samples_of(packet.payload)
@@ -146,13 +157,22 @@ class JitterBuffer:
         if self._playing and timestamp + samples <= self._next and not noise:
             self.late += 1
             return
-        queued = _Queued(timestamp, sequence, packet.payload, samples, noise)
+        queued = _NEW(_Queued, (timestamp, sequence, packet.payload, samples, noise))
         if not queue or timestamp > queue[-1].timestamp:
             queue.append(queued)
         else:
             insort(queue, queued)
         if len(queue) > _MAX_QUEUE:
             del queue[0]
+
+    def _sort(self) -> None:
+        ordered, window = self._sorted, self._window
+        for lateness in self._unsorted:
+            if len(window) == _WINDOW:
+                del ordered[bisect_left(ordered, window[0])]
+            window.append(lateness)
+            insort(ordered, lateness)
+        self._unsorted.clear()
 
     def put_event(self, packet: RtpPacket) -> None:
         """A telephone-event packet of the same stream: its sequence number is not lost, and no sound is due."""
@@ -172,6 +192,7 @@ class JitterBuffer:
         self._queue.clear()
         self._window.clear()
         self._sorted.clear()
+        self._unsorted.clear()
         self._events.clear()
         self._last_timestamp = packet.timestamp
         self._highest = packet.sequence - 1
@@ -241,6 +262,16 @@ class JitterBuffer:
             elif self._adjust(delay):
                 self.stretched += tick
                 return [Conceal(tick)]
+        if queue:
+            timestamp, sequence, payload, samples, noise = queue[0]
+            if timestamp == self._next and samples == tick and not noise:  # nearly every tick
+                del queue[0]
+                follows, self._follows = self._follows, True
+                self._held = 0
+                self._next += tick
+                self.played += tick
+                self._played = sequence
+                return [_NEW(Play, (payload, 0, tick, follows))]
         pieces: list[Piece] = []
         need = tick
         while need:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 _HEADER = struct.Struct("!BBHII")
 _PACK = _HEADER.pack
 _UNPACK_FROM = _HEADER.unpack_from
+_NEW = tuple.__new__  # a NamedTuple without the Python function that its own constructor is
 
 
 class RtpError(ValueError):
@@ -34,7 +35,7 @@ def parse_rtp(data: bytes) -> RtpPacket:
         raise RtpError("RTP packet shorter than its header")
     first, second, sequence, timestamp, ssrc = _UNPACK_FROM(data)
     if first == 0x80:  # no padding, extension or CSRC: nearly every packet
-        return RtpPacket(second & 0x7F, second > 0x7F, sequence, timestamp, ssrc, data[12:])
+        return _NEW(RtpPacket, (second & 0x7F, second > 0x7F, sequence, timestamp, ssrc, data[12:]))
     if first >> 6 != 2:
         raise RtpError("RTP version is not 2")
     start = 12 + 4 * (first & 0x0F)
