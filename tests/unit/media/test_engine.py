@@ -269,7 +269,7 @@ def test_a_missing_camera_leaves_a_call_with_sound_only() -> None:
     run(test)
 
 
-def test_keyframes_asked_for_by_info_reach_the_camera() -> None:
+def test_pitfall_08_keyframes_asked_for_by_info_reach_the_camera() -> None:
     async def test() -> None:
         camera = ManualCamera()
         device = ManualAudio()

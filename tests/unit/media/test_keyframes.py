@@ -12,7 +12,7 @@ def test_the_first_request_is_served_at_once() -> None:
     assert KeyframeRequests().request(100.0)
 
 
-def test_six_monitors_that_ask_together_cost_two_keyframes() -> None:
+def test_pitfall_08_six_monitors_that_ask_together_cost_two_keyframes() -> None:
     requests = KeyframeRequests()
     served = [requests.request(100.0 + number * 0.01) for number in range(6)]
     assert served == [True, False, False, False, False, False]

@@ -35,7 +35,7 @@ def test_one_packet_from_the_signalled_address_locks() -> None:
     assert latch.refused == 2
 
 
-def test_a_peer_behind_nat_is_followed_and_locked_after_half_a_second() -> None:
+def test_pitfall_25_a_peer_behind_nat_is_followed_and_locked_after_half_a_second() -> None:
     latch = aimed()
     for _ in range(FOREIGN_PACKETS):
         assert not latch.locked
@@ -48,7 +48,7 @@ def test_a_peer_behind_nat_is_followed_and_locked_after_half_a_second() -> None:
     assert not latch.admit(OTHER_PORT)
 
 
-def test_a_spoofer_who_was_first_gives_way_to_the_signalled_host() -> None:
+def test_pitfall_25_a_spoofer_who_was_first_gives_way_to_the_signalled_host() -> None:
     latch = aimed()
     assert latch.admit(SPOOFER)
     assert latch.admit(OTHER_PORT)

@@ -5,7 +5,7 @@ import pytest
 from firmware.media.leg import SAME_PRESS_S, DigitMerge
 
 
-def test_a_key_that_comes_both_ways_is_one_press() -> None:
+def test_pitfall_12_a_key_that_comes_both_ways_is_one_press() -> None:
     merge = DigitMerge()
     assert merge.take("5", "rtp", 1.0)
     assert not merge.take("5", "info", 1.0 + SAME_PRESS_S - 0.01)

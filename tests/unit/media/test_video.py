@@ -172,7 +172,7 @@ def test_connecting_again_at_the_answer_goes_on_and_asks_for_an_idr(bench: Bench
     assert len(peer.waiting()) == 1
 
 
-def test_a_young_leg_gets_further_idrs(bench: Bench) -> None:
+def test_pitfall_08_a_young_leg_gets_further_idrs(bench: Bench) -> None:
     stream, _ = bench.leg()
     asked = []
     now = time.monotonic()
@@ -186,7 +186,7 @@ def test_a_young_leg_gets_further_idrs(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("packet", [PictureLossIndication(1, 2), FullIntraRequest(1, ((2, 7),))])
-def test_pli_and_fir_reach_the_camera(bench: Bench, packet: PictureLossIndication | FullIntraRequest) -> None:
+def test_pitfall_08_pli_and_fir_reach_the_camera(bench: Bench, packet: PictureLossIndication | FullIntraRequest) -> None:
     stream, peer = bench.leg()
     bench.camera.take(keyframe=True)
     before = bench.camera.keyframes

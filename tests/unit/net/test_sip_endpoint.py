@@ -295,7 +295,7 @@ def test_garbage_and_keepalives_by_udp_change_nothing():
 # --- TCP ---------------------------------------------------------------------------------------------------
 
 
-def test_request_by_tcp_is_framed_and_answered_on_its_connection():
+def test_pitfall_20_request_by_tcp_is_framed_and_answered_on_its_connection():
     async def run() -> None:
         async with Phone() as phone:
             reader, writer = await asyncio.open_connection("127.0.0.1", phone.port)

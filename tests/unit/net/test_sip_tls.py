@@ -114,7 +114,7 @@ async def refusal(phone: Phone) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["sip", "sips"])
-def test_server_of_a_known_authority_and_the_typed_domain_gets_the_invite(authority, good, scheme):
+def test_pitfall_24_server_of_a_known_authority_and_the_typed_domain_gets_the_invite(authority, good, scheme):
     async def work() -> None:
         async with TlsServer(good) as server:
             settings = TlsSettings(ca_file=authority.file)
@@ -142,7 +142,7 @@ def refused_by(server: TlsServer, settings: TlsSettings, host: str = "pbx.test")
     return asyncio.run(work())
 
 
-def test_wrong_name_is_refused_with_the_names_it_has(authority, good):
+def test_pitfall_24_wrong_name_is_refused_with_the_names_it_has(authority, good):
     reason = refused_by(TlsServer(good), TlsSettings(ca_file=authority.file), "other.test")
     assert "not for other.test; it is for pbx.test, www.pbx.test" in reason
 

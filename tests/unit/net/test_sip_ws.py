@@ -79,7 +79,7 @@ def ws_listener(**options: Any) -> dict[str, Any]:
 # --- as a client ---------------------------------------------------------------------------------------------
 
 
-def test_call_over_a_websocket_names_nobody_who_could_be_reached():
+def test_pitfall_21_call_over_a_websocket_names_nobody_who_could_be_reached():
     async def work() -> None:
         async with WsServer() as server, Phone() as phone:
             phone.endpoint.invite(server.uri, SDP)
@@ -120,7 +120,7 @@ def test_message_in_several_frames_is_one_message():
     run(work)
 
 
-def test_crlf_in_frames_is_swallowed_and_a_ping_is_ponged():
+def test_pitfall_21_crlf_in_frames_is_swallowed_and_a_ping_is_ponged():
     async def work() -> None:
         async with WsServer() as server, Phone() as phone:
             phone.endpoint.invite(server.uri, SDP)

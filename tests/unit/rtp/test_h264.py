@@ -65,7 +65,7 @@ def test_what_precedes_the_first_start_code_and_trailing_zeros_are_no_nal_unit()
     assert split_annex_b(START + START) == []
 
 
-def test_parameter_sets_go_before_every_idr_with_the_marker_on_the_last_packet_only() -> None:
+def test_pitfall_07_parameter_sets_go_before_every_idr_with_the_marker_on_the_last_packet_only() -> None:
     packetizer = Packetizer()
     assert packetizer.packets(annex_b(SPS, PPS, IDR)) == [(SPS, False), (PPS, False), (IDR, True)]
     assert packetizer.packets(annex_b(P)) == [(P, True)]

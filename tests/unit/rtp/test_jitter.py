@@ -341,7 +341,7 @@ def test_a_short_delay_is_lengthened_in_silence_before_it_makes_a_gap() -> None:
     assert stream.buffer.depth_s > 0
 
 
-def test_g722_style_units_and_other_clocks_keep_the_tick_exact() -> None:
+def test_pitfall_34_g722_style_units_and_other_clocks_keep_the_tick_exact() -> None:
     buffer = JitterBuffer(48_000, samples_of=lambda payload: 960)
     total = 0
     for number in range(50):

@@ -52,7 +52,7 @@ def test_every_digit_has_its_event_number() -> None:
 
 
 @pytest.mark.parametrize("survivor", range(8))
-def test_a_press_of_which_one_packet_survives_is_reported(survivor: int) -> None:
+def test_pitfall_09_a_press_of_which_one_packet_survives_is_reported(survivor: int) -> None:
     assert digits([press("4", 1000)[survivor]]) == "4"
 
 
@@ -116,7 +116,7 @@ def test_a_long_press_is_one_press_where_a_whole_segment_is_lost() -> None:
     assert digits(packets) == "5"
 
 
-def test_a_press_whose_timestamp_moves_with_every_packet_is_one_press() -> None:
+def test_pitfall_09_a_press_whose_timestamp_moves_with_every_packet_is_one_press() -> None:
     """Some gateways do (sipwise/rtpengine#1929)."""
     packets = [packet("8", 1000 + 160 * n, 160 * (n + 1), marker=n == 0) for n in range(8)]
     assert digits(packets) == "8"
@@ -144,11 +144,11 @@ def test_an_incomplete_event_is_no_digit(size: int) -> None:
     assert Receiver().receive(RtpPacket(101, True, 1, 2, 3, b"\x05\x0a\x00\xa0"[:size])) is None
 
 
-def test_any_payload_type_will_do() -> None:
+def test_pitfall_09_any_payload_type_will_do() -> None:
     assert digits([packet("1", 0, 160, payload_type=96), packet("2", 2000, 160, payload_type=110)]) == "12"
 
 
-def test_a_zero_duration_in_the_first_packet_is_tolerated() -> None:
+def test_pitfall_09_a_zero_duration_in_the_first_packet_is_tolerated() -> None:
     """Seen in the field (pjsip/pjproject#361)."""
     assert digits([packet("1", 500, 0, marker=True), packet("1", 500, 160), packet("1", 500, 320, end=True)]) == "1"
 
@@ -168,7 +168,7 @@ def run(sender: Sender, ticks: int, first_timestamp: int = 0) -> list[RtpPacket 
     return packets
 
 
-def test_a_press_is_sent_with_one_marker_one_timestamp_growing_duration_and_three_ends() -> None:
+def test_pitfall_10_a_press_is_sent_with_one_marker_one_timestamp_growing_duration_and_three_ends() -> None:
     sender = Sender()
     sender.press("5")
     packets = [p for p in run(sender, 30, 4000) if p]
@@ -181,7 +181,7 @@ def test_a_press_is_sent_with_one_marker_one_timestamp_growing_duration_and_thre
     assert not sender.active
 
 
-def test_presses_are_apart_by_the_pause_and_follow_one_another() -> None:
+def test_pitfall_10_presses_are_apart_by_the_pause_and_follow_one_another() -> None:
     sender = Sender(tone_ms=100, gap_ms=100)
     sender.press("12")
     starts = [p.timestamp for p in run(sender, 40) if p and p.marker]

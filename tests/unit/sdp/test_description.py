@@ -47,7 +47,7 @@ def test_memoryview_is_read_as_bytes() -> None:
     assert SessionDescription.parse(memoryview(MONITOR)) == SessionDescription.parse(MONITOR)  # type: ignore[arg-type]
 
 
-def test_static_payload_types_need_no_rtpmap() -> None:
+def test_pitfall_33_static_payload_types_need_no_rtpmap() -> None:
     assert names(AUDIO_ONLY) == [(0, "PCMU", 8000, 1), (8, "PCMA", 8000, 1)]
 
 
@@ -78,7 +78,7 @@ def test_several_fmtp_lines_of_one_format_count_together() -> None:
     assert SessionDescription.parse(data).media[0].rtp_formats()[0].fmtp == "a=1;b=2"
 
 
-def test_the_first_of_two_origins_and_names_counts() -> None:
+def test_pitfall_33_the_first_of_two_origins_and_names_counts() -> None:
     description = SessionDescription.parse(GATEWAY + b"")
     assert description.origin == "- 1 1 IN IP4 198.51.100.9"
     assert description.name == "Media Presentation"
@@ -229,5 +229,5 @@ def test_profiles_are_named_by_idc_and_constraint_bits(profile_level_id: str, pr
 
 
 @pytest.mark.parametrize("text", ["a=1;B=2;c", " a = 1 ; b=2;; c ", "c;b=2;a=1;a=9"])
-def test_format_parameters_are_read_in_any_order_and_with_any_blanks(text: str) -> None:
+def test_pitfall_06_format_parameters_are_read_in_any_order_and_with_any_blanks(text: str) -> None:
     assert format_parameters(text) == {"a": "1", "b": "2", "c": ""}

@@ -114,7 +114,7 @@ def test_a_refresh_by_the_peer_with_its_unchanged_offer_leaves_our_version_alone
 # --- answers to our offer ----------------------------------------------------------------------------------
 
 
-def test_an_answer_with_static_types_and_no_video_line_is_a_sound_only_call() -> None:
+def test_pitfall_04_an_answer_with_static_types_and_no_video_line_is_a_sound_only_call() -> None:
     agreement = agreed(AUDIO_ONLY)
     assert agreement.video is None
     assert audio(agreement) == AgreedMedia(
@@ -130,7 +130,7 @@ def test_an_answer_with_static_types_and_no_video_line_is_a_sound_only_call() ->
     )
 
 
-def test_each_side_sends_with_the_numbers_the_other_named() -> None:
+def test_pitfall_34_each_side_sends_with_the_numbers_the_other_named() -> None:
     answer = sdp(
         *HEAD,
         "m=audio 7078 RTP/AVP 8 96",
@@ -168,7 +168,7 @@ def test_a_picture_whose_audio_line_was_dropped_is_found_by_its_kind() -> None:
     assert video(agreement).codec.payload_type == 97
 
 
-def test_swapped_and_surplus_lines_of_an_answer_are_sorted_out() -> None:
+def test_pitfall_05_swapped_and_surplus_lines_of_an_answer_are_sorted_out() -> None:
     agreement = agreed(sdp(*HEAD, *H264, "m=audio 4 RTP/AVP 8", "m=audio 6 RTP/AVP 0", "m=application 8 udp x"))
     assert audio(agreement).remote_rtp_port == 4
     assert video(agreement).remote_rtp_port == 9078
@@ -219,7 +219,7 @@ def test_another_early_dialog_s_answer_and_the_final_one_replace_the_provisional
     assert machine.agreement == final
 
 
-def test_a_refused_first_offer_is_repeated_with_sound_only() -> None:
+def test_pitfall_04_a_refused_first_offer_is_repeated_with_sound_only() -> None:
     machine = OfferAnswer(7)
     machine.create_offer(LOCAL)
     machine.reject_offer()  # 488, for the picture
@@ -238,7 +238,7 @@ def test_a_failed_answer_after_early_media_leaves_no_agreement() -> None:
 # --- offers of the peer ------------------------------------------------------------------------------------
 
 
-def test_every_offered_line_is_answered_in_its_place() -> None:
+def test_pitfall_05_every_offered_line_is_answered_in_its_place() -> None:
     answer, agreement = answered(GATEWAY)
     assert lines(answer) == [
         ("audio", 4000, "RTP/AVP", ("8",)),
@@ -272,13 +272,13 @@ def test_the_peer_s_order_of_codecs_decides_and_one_is_answered() -> None:
     assert audio(agreement).codec == Codec("PCMU", 8000, 0, 0)
 
 
-def test_telephone_event_is_answered_at_the_codec_s_clock() -> None:
+def test_pitfall_11_telephone_event_is_answered_at_the_codec_s_clock() -> None:
     answer, agreement = answered(SOFTPHONE)
     assert answer.media[0].formats == ("0", "100")
     assert audio(agreement).dtmf == Codec("telephone-event", 8000, 100, 100)
 
 
-def test_telephone_event_at_another_clock_is_better_than_none() -> None:
+def test_pitfall_11_telephone_event_at_another_clock_is_better_than_none() -> None:
     offer = sdp(*HEAD, "m=audio 4 RTP/AVP 8 99", "a=rtpmap:99 telephone-event/48000")
     answer, agreement = answered(offer)
     assert b"a=rtpmap:99 telephone-event/48000" in bytes(answer)
@@ -301,7 +301,7 @@ def test_an_offered_picture_is_refused_by_a_station_without_camera() -> None:
     assert agreement.video is None
 
 
-def test_no_common_picture_does_not_cost_the_call() -> None:
+def test_pitfall_04_no_common_picture_does_not_cost_the_call() -> None:
     answer, agreement = answered(sdp(*HEAD, "m=audio 4 RTP/AVP 8", "m=video 6 RTP/AVP 96", "a=rtpmap:96 VP8/90000"))
     assert [media.port for media in answer.media] == [4000, 0]
     assert agreement.video is None
@@ -388,7 +388,7 @@ def h264(*formats: str) -> tuple[str, ...]:
         (("profile-level-id=zz;packetization-mode=7",), 110, 0),
     ],
 )
-def test_h264_is_matched_by_mode_and_profile_never_by_level(
+def test_pitfall_06_h264_is_matched_by_mode_and_profile_never_by_level(
     formats: tuple[str, ...], number: int, mode: int
 ) -> None:
     offer = sdp(*HEAD, "m=audio 4 RTP/AVP 8", *h264(*formats))
@@ -414,7 +414,7 @@ def test_a_main_profile_camera_is_not_shown_by_a_baseline_monitor() -> None:
     assert agreed(sdp(*HEAD, "m=audio 4 RTP/AVP 8", *h264("profile-level-id=64001f")), main).video is not None
 
 
-def test_the_answered_parameters_are_ours_in_the_offer_s_profile_and_nothing_is_copied() -> None:
+def test_pitfall_06_the_answered_parameters_are_ours_in_the_offer_s_profile_and_nothing_is_copied() -> None:
     theirs = "profile-level-id=428014;packetization-mode=1;max-mbps=245760;sprop-parameter-sets=QUFB"
     answer, agreement = answered(sdp(*HEAD, "m=audio 4 RTP/AVP 8", *h264(theirs)))
     fmtp = answer.media[1].rtp_formats()[0].fmtp

@@ -587,7 +587,7 @@ def test_info_goes_out_and_a_peer_that_knows_no_such_call_ends_it() -> None:
     assert (ended.by, ended.status) == ("peer", 481)
 
 
-def test_info_is_heard_in_an_early_dialog() -> None:
+def test_pitfall_12_info_is_heard_in_an_early_dialog() -> None:
     """Pitfall 12: the door may be opened while it rings, if the policy says so."""
     bench = Bench()
     number, sent = call(bench)

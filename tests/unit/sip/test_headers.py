@@ -40,7 +40,7 @@ def test_text_that_is_no_via_is_the_peers_fault(text):
         Via.parse(text)
 
 
-def test_cseq_method_in_lower_case_is_mended_unless_it_is_a_method_of_its_own():
+def test_pitfall_33_cseq_method_in_lower_case_is_mended_unless_it_is_a_method_of_its_own():
     assert CSeq.parse("4711 invite") == CSeq(4711, "INVITE")
     assert CSeq.parse("0009  NewMethod") == CSeq(9, "NewMethod")
     assert str(CSeq(1, "BYE")) == "1 BYE"
@@ -105,7 +105,7 @@ def test_commas_in_quotes_and_brackets_do_not_split_a_list():
     ]
 
 
-def test_unquoted_comma_in_a_display_name_does_not_split_it():
+def test_pitfall_33_unquoted_comma_in_a_display_name_does_not_split_it():
     assert split_addresses("Bell, Alexander <sip:a@b>, <sip:c@d>") == ["Bell, Alexander <sip:a@b>", "<sip:c@d>"]
 
 

@@ -94,7 +94,7 @@ def test_octets_after_the_body_are_dropped_and_counted():
     assert (message.body, message.repairs) == (b"ok", ("octets-after-body",))
 
 
-def test_body_that_lacks_a_line_end_or_two_is_taken_and_counted():
+def test_pitfall_33_body_that_lacks_a_line_end_or_two_is_taken_and_counted():
     message = parse_message(invite("Content-Length: 10", body=b"v=0\r\no=-"))
     assert (message.body, message.repairs) == (b"v=0\r\no=-", ("short-body",))
 

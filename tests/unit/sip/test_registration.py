@@ -213,7 +213,7 @@ def test_another_spelling_of_our_own_address_is_no_news(received: str) -> None:
     assert states(bench) == ["registering", "registered"]
 
 
-def test_the_port_of_a_tcp_connection_is_not_mistaken_for_our_address() -> None:
+def test_pitfall_20_the_port_of_a_tcp_connection_is_not_mistaken_for_our_address() -> None:
     account = Account("pbx", Uri.parse("sip:door@pbx.example"), registrar=Uri.parse("sip:10.0.0.2;transport=tcp"))
     bench = Bench(Configuration(accounts=(account,)))
     bench.core.start(0.0)
@@ -226,7 +226,7 @@ def test_the_port_of_a_tcp_connection_is_not_mistaken_for_our_address() -> None:
     assert states(bench) == ["registering", "registered"]
 
 
-def test_a_lost_connection_is_registered_over_again_at_once() -> None:
+def test_pitfall_20_a_lost_connection_is_registered_over_again_at_once() -> None:
     account = Account("pbx", Uri.parse("sip:door@pbx.example"), registrar=Uri.parse("sip:10.0.0.2;transport=tcp"))
     bench = Bench(Configuration(accounts=(account,)))
     bench.core.start(0.0)

@@ -140,7 +140,7 @@ def test_a_redirected_call_of_an_account_still_goes_through_its_server() -> None
 
 
 @pytest.mark.parametrize("status", [415, 488, 580, 606])
-def test_pitfall_05_a_phone_that_refuses_the_picture_is_asked_for_sound_alone(status: int) -> None:
+def test_pitfall_04_a_phone_that_refuses_the_picture_is_asked_for_sound_alone(status: int) -> None:
     bench = Bench()
     number, sent = call(bench, fallback=SOUND_ONLY)
     bench.receive(reply(sent, 183, "mon", sdp=ANSWER))
@@ -153,7 +153,7 @@ def test_pitfall_05_a_phone_that_refuses_the_picture_is_asked_for_sound_alone(st
     assert bench.of(CallAnswered) == [CallAnswered(number, "mon", ANSWER)]
 
 
-def test_pitfall_05_a_phone_that_refuses_sound_too_is_left_alone() -> None:
+def test_pitfall_04_a_phone_that_refuses_sound_too_is_left_alone() -> None:
     bench = Bench()
     _, sent = call(bench, fallback=SOUND_ONLY)
     bench.receive(reply(sent, 488, "mon"))

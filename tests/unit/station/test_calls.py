@@ -209,7 +209,7 @@ def replace_accounts(*, trusted: bool) -> Config:
 # --- a picture that is refused -------------------------------------------------------------------------------
 
 
-def test_pitfall_05_a_phone_without_a_screen_is_offered_sound_and_its_answer_is_understood() -> None:
+def test_pitfall_04_a_phone_without_a_screen_is_offered_sound_and_its_answer_is_understood() -> None:
     house = House()
     house.ring()
     options = house.phone.of("invite")[0][2]

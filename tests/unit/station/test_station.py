@@ -212,7 +212,7 @@ def house():
     return House()
 
 
-def test_press_sends_an_invite_to_every_target_of_the_stage_within_the_same_call(house):
+def test_pitfall_02_press_sends_an_invite_to_every_target_of_the_stage_within_the_same_call(house):
     house.station.pressed("flat", "gpio", house.now)
     assert [invite[1:4] for invite in house.phone.invites] == [
         ("sip:101@pbx.example.org", "pbx", "Front"),
@@ -237,7 +237,7 @@ def test_early_media_is_connected_and_the_microphone_stays_shut_until_the_answer
     assert leg.audio == (True, True)
 
 
-def test_first_answer_cancels_the_others_with_the_reason(house):
+def test_pitfall_02_first_answer_cancels_the_others_with_the_reason(house):
     house.ring_and_answer()
     assert house.phone.hangups == [(2, 0, COMPLETED_ELSEWHERE)]
     house.sip(sip_events.CallEnded(2, "us", 487, "Request Terminated"))
