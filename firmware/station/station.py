@@ -54,7 +54,10 @@ _DEVICE_REMEDY = {
     "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
 }
 INCOMING, BY_HAND = "*incoming", "*call"  # names of plans that no button can have
-MOST_NEWS, NEWS_WINDOW_S = 20, 60.0  # texts and check-syncs that are told: the store keeps presses, not chatter
+MOST_NEWS, NEWS_WINDOW_S = (
+    20,
+    60.0,
+)  # of what strangers can cause that is told: the store keeps presses, not chatter
 EARLY_DIALOG_OVER, OK, DECLINE, NO_SUCH_CALL = 199, 200, 603, 481
 BUSY_HERE, FORBIDDEN, NOT_ACCEPTABLE, REQUEST_PENDING, SERVER_ERROR = 486, 403, 488, 491, 500
 
@@ -108,6 +111,7 @@ class Station:
         self._sounding: str | None = None  # leg whose early sound the visitor hears
         self._handed_on: dict[str, int] = {}  # leg that is to take over -> call that asked for it
         self._news_at: deque[float] = deque()
+        self._refused_at: deque[float] = deque()
         self._texts: dict[int, str] = {}  # texts of ours under way -> target
         self.overview = Overview(config)
         stream.subscribe(self.overview.take)
@@ -306,12 +310,8 @@ class Station:
                 )
             )
             return
-        now = self._now()
-        while self._news_at and now - self._news_at[0] > NEWS_WINDOW_S:
-            self._news_at.popleft()
-        if len(self._news_at) >= MOST_NEWS:
+        if not _may_tell(self._news_at, self._now()):
             return
-        self._news_at.append(now)
         source = f"{event.source.transport}:{event.source.remote[0]}:{event.source.remote[1]}"
         if isinstance(event, sip_events.CheckSync):
             self._stream.publish(events.CheckSync(source=source, account=event.account))
@@ -335,6 +335,8 @@ class Station:
                 status, reason = SERVER_ERROR, f"no media port: {error}"
         if status:
             self._phone.hangup(event.call, status=status)
+            if not _may_tell(self._refused_at, self._now()):
+                return  # or whoever reaches our port could push every press out of the store
             self._stream.publish(events.IncomingRefused(caller=caller, source=source, status=status, reason=reason))
 
     def _judge_caller(self, event: sip_events.IncomingCall) -> tuple[int, str, str]:
@@ -756,6 +758,16 @@ class Station:
             visit.handle_timer(now)
             self._carry_out(visit)
         self._arm()
+
+
+def _may_tell(told_at: deque[float], now: float) -> bool:
+    """Whether one more of a kind is told; notes it if so."""
+    while told_at and now - told_at[0] > NEWS_WINDOW_S:
+        told_at.popleft()
+    if len(told_at) >= MOST_NEWS:
+        return False
+    told_at.append(now)
+    return True
 
 
 def _same_user(allowed: Uri, caller: Uri) -> bool:

@@ -350,6 +350,16 @@ def test_a_stranger_through_our_server_is_refused(house):
     assert house.phone.hangups == [(9, 403, "")]
 
 
+def test_a_flood_of_refused_calls_does_not_push_the_presses_out_of_the_store(house):
+    for call in range(200):
+        house.sip(incoming(call, "sip:666@pbx.example.org"))
+    assert len(house.phone.hangups) == 200
+    assert len(house.kinds(events.IncomingRefused)) == 20
+    house.now += 61
+    house.sip(incoming(201, "sip:666@pbx.example.org"))
+    assert len(house.kinds(events.IncomingRefused)) == 21
+
+
 def test_a_target_through_our_server_is_let_in_but_its_code_opens_nothing(house):
     house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx"))
     assert [call for call, _ in house.phone.accepted] == [9]
