@@ -50,7 +50,10 @@ class AudioStream(RtpStream):
         self._codec: AudioCodec | None = None
         self._payload_type = 0
         self._receive_payload_type = -1
-        self._event_payload_type = -1
+        # Sorted out from the first datagram on, and kept by the kernel until `connect`: a code that is typed while
+        # the answer is still on its way must not be overtaken by its own last digit.
+        self._event_payload_type = _EVENT_PAYLOAD_TYPE
+        port.select_control((_EVENT_PAYLOAD_TYPE,))
         self._event_send_type = -1
         self._receives = False
         self._marker = True

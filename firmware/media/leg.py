@@ -81,8 +81,7 @@ class MediaLeg:
         self._loop = loop
         self._country = engine.country
         self._closed = False
-        if loop is not None and audio.port.control is not None:
-            loop.add_reader(audio.port.control.fileno(), audio.read_control)
+        self._reading = False
 
     @property
     def profile_level_id(self) -> str:
@@ -102,6 +101,10 @@ class MediaLeg:
             return
         self._audio.set_audio(talk=talk, listen=listen)
         self._audio.connect(agreement.audio)
+        control = self._audio.port.control
+        if self._loop is not None and control is not None and not self._reading:
+            self._reading = True
+            self._loop.add_reader(control.fileno(), self._audio.read_control)
         if self._video is not None:
             if self._video.connect(agreement.video):
                 self._engine.feed(self._video)

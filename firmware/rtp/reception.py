@@ -44,8 +44,8 @@ class Reception:
         self._noted: list[tuple[int, int, float]] = []
 
     def note(self, sequence: int, timestamp: int, arrival_s: float) -> None:
-        """Take a packet into account by the time somebody asks: the same as `update`, for a path that is walked once
-        in 20 ms, where a list's append costs a tenth of finding all of this code in memory again."""
+        """Take a packet into account by the time somebody asks: the same as `update`, for a path that is walked
+        once in 20 ms, where a list's append costs a tenth of finding all of this code in memory again."""
         self._noted.append((sequence, timestamp, arrival_s))
         if len(self._noted) >= _NOTED:
             self._catch_up()

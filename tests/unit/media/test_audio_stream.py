@@ -231,10 +231,19 @@ def test_a_digit_arrives_on_the_control_socket_without_any_tick(bench: Bench, ph
     assert bench.digits == ["5"]
 
 
-def test_a_digit_that_the_kernel_did_not_sort_out_arrives_with_the_tick(
-    bench: Bench, phone: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(RtpPort, "select_control", lambda *_: None)
+def test_digits_that_come_before_the_answer_wait_for_it_in_their_order(bench: Bench, phone: Peer) -> None:
+    for payload in (EVENT_5, EVENT_6):
+        phone.send(bench.port, payload, payload_type=101)
+    bench.read(2)
+    bench.stream.connect(audio(phone.port))
+    phone.send(bench.port, EVENT_5, payload_type=101)
+    bench.stream.read_control()
+    bench.read(2)
+    assert bench.digits == ["5", "6", "5"]
+
+
+def test_a_digit_that_the_kernel_did_not_sort_out_arrives_with_the_tick(bench: Bench, phone: Peer) -> None:
+    bench.stream.port.select_control(())
     bench.stream.connect(audio(phone.port))
     for payload in (EVENT_5, EVENT_5):
         phone.send(bench.port, payload, payload_type=101)
@@ -243,17 +252,14 @@ def test_a_digit_that_the_kernel_did_not_sort_out_arrives_with_the_tick(
     assert bench.digits == ["5"]
 
 
-def test_the_two_ways_of_a_digit_share_their_memory(
-    bench: Bench, phone: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_two_ways_of_a_digit_share_their_memory(bench: Bench, phone: Peer) -> None:
     if bench.stream.port.control is None:
         pytest.skip("this kernel attaches no program")
-    select = RtpPort.select_control
-    monkeypatch.setattr(RtpPort, "select_control", lambda *_: None)
+    bench.stream.port.select_control(())
     bench.stream.connect(audio(phone.port))
     phone.send(bench.port, EVENT_5, payload_type=101)
     bench.read()
-    select(bench.stream.port, (101,))
+    bench.stream.port.select_control((101,))
     phone.timestamp -= 160
     phone.send(bench.port, EVENT_5, payload_type=101)
     bench.stream.read_control()
