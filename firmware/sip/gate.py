@@ -78,13 +78,19 @@ class Gate:
     ) -> str | Refusal:
         """The user who sent `request`, by its credentials; or the challenge, or the refusal. `claimed` is who it
         says that it is: From, or To of a REGISTER."""
-        locked_s = self._locked_s(request, flow, claimed, now)
-        if locked_s:
+        locked_s = self._locked_s(flow, now)
+        registered = any(binding.came_from(flow) for binding in self._location.of(claimed, now))
+        if locked_s and not registered:
             return Refusal(503, "Too many wrong passwords", (("Retry-After", str(int(locked_s) + 1)),))
         server = self._proxy if proxy else self._user_agent
         if "Authorization" in request.headers:
             self._challenged.pop((flow.remote[0], claimed), None)
-        verdict = server.verify(request, self._password, now, source=flow.remote[0])
+
+        def password(given: str) -> str | None:
+            # A phone that is heard from a locked address is heard for its own user, or it could try the others'.
+            return self._password(given) if not locked_s or self._name(given) == claimed else None
+
+        verdict = server.verify(request, password, now, source=flow.remote[0])
         if verdict.user:
             return self._name(verdict.user)
         if verdict.reason == _WRONG:
@@ -117,12 +123,9 @@ class Gate:
 
     # --- guessing -------------------------------------------------------------------------------------------
 
-    def _locked_s(self, request: Request, flow: Flow, claimed: str, now: float) -> float:
+    def _locked_s(self, flow: Flow, now: float) -> float:
         source = self._sources.get(_network(flow.remote[0]))
-        if source is None or source.until <= now:
-            return 0.0
-        known = any(binding.came_from(flow) for binding in self._location.of(claimed, now))
-        return 0.0 if known else source.until - now
+        return 0.0 if source is None else max(0.0, source.until - now)
 
     def _wrong(self, request: Request, flow: Flow, claimed: str, now: float) -> None:
         key = _network(flow.remote[0])

@@ -270,6 +270,21 @@ def test_a_phone_that_is_registered_from_a_locked_address_stays_heard():
     assert Phone(door, "bob", host="10.0.0.66").register().status == 503  # it may not guess for others from there
 
 
+def test_a_registered_phone_cannot_try_the_passwords_of_others_while_it_is_locked():
+    door = bench()
+    phone = Phone(door, host="10.0.0.66")
+    phone.register()
+
+    def attempt(password: str) -> int:
+        guesser = Phone(door, login="bob", password=password, host="10.0.0.66")
+        guesser.cseq, phone.cseq = phone.cseq, phone.cseq + 2
+        return guesser.register().status
+
+    assert [attempt(f"guess {n}") for n in range(5)] == [401] * 5
+    assert attempt(PASSWORDS["bob"]) == 401  # 403 would tell that the password was right
+    assert phone.register().status == 200
+
+
 def test_refusals_told_are_bounded_whatever_addresses_they_come_from():
     door = bench()
     for n in range(200):
