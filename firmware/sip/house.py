@@ -91,7 +91,9 @@ class HouseServer:
         if request.method != "REGISTER":
             return self._receive_call(request, flow, now)
         transactions = self._stack.transactions
-        if transactions.strangers >= self._stack.configuration.max_transactions:
+        # Strangers who fill their bound must not keep the phones we have from staying registered.
+        known = self.location.behind(flow, now) is not None
+        if transactions.strangers >= (1 + known) * self._stack.configuration.max_transactions:
             self._stack.send(flow, bytes(self._refuse(request, Refusal(503, "", (("Retry-After", "10"),)))))
             return True
         server = transactions.open_server(request, flow, now, stranger=True)

@@ -285,6 +285,19 @@ def test_a_registered_phone_cannot_try_the_passwords_of_others_while_it_is_locke
     assert phone.register().status == 200
 
 
+def test_a_flood_of_strangers_does_not_keep_a_phone_from_staying_registered():
+    door = bench()
+    phone = Phone(door)
+    phone.register(expires=60)
+    stranger = Phone(door, "nobody", host="10.0.0.66")
+    for _ in range(3000):
+        door.receive(stranger.request("OPTIONS", "sip:10.0.0.1"), stranger.flow)
+    door.sent()
+    assert Phone(door, host="10.0.0.66").register().status == 503
+    assert phone.register(expires=60).status == 200
+    assert door.core.counts()["transactions"] < 1010
+
+
 def test_refusals_told_are_bounded_whatever_addresses_they_come_from():
     door = bench()
     for n in range(200):
