@@ -15,8 +15,9 @@ from firmware.sip.types import Flow
 
 
 class Acknowledgements:
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, account: str = "") -> None:
         self._stack = stack
+        self._account = account
         self._sent: dict[str, tuple[Flow, bytes] | None] = {}  # by remote tag; None while its flow is opened
 
     def __len__(self) -> int:
@@ -57,4 +58,6 @@ class Acknowledgements:
             self._stack.send(flow, data)
             then(when)
 
-        FlowSearch(self._stack, dialog.next_hop, on_flow=send, on_exhausted=lost, hint=hint).next(now)
+        FlowSearch(
+            self._stack, dialog.next_hop, on_flow=send, on_exhausted=lost, hint=hint, account=self._account
+        ).next(now)

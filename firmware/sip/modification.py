@@ -53,7 +53,7 @@ class Modification:
         self._stack = call.stack
         self._session = session
         self._offer = offer
-        self._acks = Acknowledgements(call.stack)
+        self._acks = Acknowledgements(call.stack, call.identity.account.name if call.identity is not None else "")
         self._reliable = ReliableReceived()
         self._limit: Alarm | None = None
         self._cancel_sent = False

@@ -92,7 +92,7 @@ class OutgoingCall(Call):
         self._fallback = fallback
         self._early: dict[str, Session] = {}  # by remote tag
         self._told: dict[str, CallProgress] = {}
-        self._acks = Acknowledgements(calls.stack)
+        self._acks = Acknowledgements(calls.stack, identity.account.name if identity is not None else "")
         self._reliable = ReliableReceived()
         self._sent = False
         self._trying = False

@@ -197,6 +197,11 @@ class OutgoingRequest:
         )
 
     def _send(self, flow: Flow, now: float) -> None:
+        if self.request.uri.scheme == "sips" and not flow.secure:
+            # Who dials sips wants every hop encrypted, this first one too (RFC 5630 3.1.3); nothing is downgraded.
+            self._search.error = f"{flow.target}: a sips address is called over TLS or not at all"
+            self._search.next(now)
+            return
         if self._waited and self.request.to.tag is not None:
             # Others of the dialog may have left while this one looked for a way: numbers rise as requests leave.
             self.request.headers.set("CSeq", f"{self._next_cseq()} {self.request.method}")

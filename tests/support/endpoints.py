@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from firmware.net.sip_endpoint import SipEndpoint
-from firmware.sip.configuration import Account, Configuration
+from firmware.sip.configuration import Account, Configuration, House
 from firmware.sip.core import Core
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
@@ -30,9 +30,10 @@ class Phone:
         accounts: tuple[Account, ...] = (),
         seed: int = 1,
         options: dict[str, Any] | None = None,
+        house: House | None = None,
     ) -> None:
         self.events: list[Any] = []
-        self.core = Core(Configuration(accounts), random=random.Random(seed).randbytes)
+        self.core = Core(Configuration(accounts, house=house), random=random.Random(seed).randbytes)
         self.endpoint = SipEndpoint(
             self.core, listen=listen or [("127.0.0.1", 0)], on_event=self.events.append, **(options or {})
         )

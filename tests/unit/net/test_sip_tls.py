@@ -26,7 +26,7 @@ from firmware.net.sip_tls import (
 )
 from firmware.sip.configuration import Account
 from firmware.sip.events import CallAnswered, CallEnded, IncomingCall
-from firmware.sip.message import parse_message
+from firmware.sip.message import parse_message, response_to
 from firmware.sip.uri import Uri
 from tests.support.certificates import Authority, Certificate, self_signed
 from tests.support.endpoints import SDP, Phone, until
@@ -306,6 +306,45 @@ def test_old_tls_is_refused_by_name(authority, good):
 def test_missing_authority_file_is_named(tmp_path, good):
     reason = refused_by(TlsServer(good), TlsSettings(ca_file=tmp_path / "gone.pem"))
     assert "gone.pem: No such file" in reason
+
+
+def test_sips_target_is_not_called_over_an_account_without_tls():
+    async def work() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as proxy:
+            proxy.bind(("127.0.0.1", 0))
+            proxy.setblocking(False)
+            server = Uri.parse(f"sip:127.0.0.1:{proxy.getsockname()[1]}")
+            account = Account("pbx", Uri.parse("sip:door@pbx.test"), registrar=server, register=False)
+            async with Phone(accounts=(account,)) as phone:
+                phone.endpoint.invite(Uri.parse("sips:101@pbx.test"), SDP, account="pbx")
+                assert "over TLS or not at all" in (await phone.event(CallEnded)).reason
+                with pytest.raises(BlockingIOError):
+                    proxy.recv(1)
+
+    run(work)
+
+
+def test_ack_and_bye_go_where_the_accounts_certificate_is_trusted(authority, good):
+    """The Record-Route names the server by another host: a second connection may be made, trusted as the first."""
+
+    async def work() -> None:
+        async with TlsServer(good) as server, TlsServer(good) as other:
+            settings = TlsSettings(fingerprint=good.fingerprint)
+            async with Phone(**through(server, settings)) as phone:
+                call = phone.endpoint.invite(Uri.parse("sip:101@pbx.test"), SDP, account="pbx")
+                await until(lambda: b"\r\n\r\n" in server.got, "the INVITE")
+                ok = response_to(parse_message(server.got), 200, to_tag="peer")
+                ok.headers.add("Contact", "<sip:101@192.0.2.1>")
+                ok.headers.add("Record-Route", f"<sip:127.0.0.1:{other.port};transport=tls;lr>")
+                ok.headers.add("Content-Type", "application/sdp")
+                ok.body = SDP
+                server.writers[0].write(bytes(ok))
+                await phone.event(CallAnswered)
+                await until(lambda: other.got.startswith(b"ACK "), "the ACK")
+                phone.endpoint.hangup(call)
+                await until(lambda: b"\r\n\r\nBYE " in other.got, "the BYE")
+
+    run(work)
 
 
 # --- names, pins, files --------------------------------------------------------------------------------------

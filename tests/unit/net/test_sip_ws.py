@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from firmware.net import sip_connection, sip_ws
 from firmware.net.sip_connections import AccountTransport
 from firmware.net.sip_tls import ServerIdentity, TlsSettings
-from firmware.sip.configuration import Account
-from firmware.sip.events import CallAnswered, CallEnded, CallTrying, IncomingCall
+from firmware.sip.configuration import Account, House, User
+from firmware.sip.events import CallAnswered, CallEnded, CallTrying, IncomingCall, RegistrationChanged
 from firmware.sip.message import Request, parse_message, response_to
 from firmware.sip.uri import Uri
 from tests.support.certificates import Authority
@@ -374,5 +374,28 @@ def test_secure_websocket_checks_the_certificate_as_tls_does(tmp_path):
             phone.endpoint.invite(Uri.parse(f"sip:101@127.0.0.1:{server.port};transport=wss"), SDP)
             assert "authority that is not known" in (await phone.event(CallEnded)).reason
             assert server.paths == []
+
+    run(work)
+
+
+def test_app_registers_at_the_door_by_websocket_and_is_rung_on_its_connection():
+    async def work() -> None:
+        house = House(users=(User("anna", "anna-secret"),), min_expires_s=10)
+        door = Phone(seed=2, options={"listen_also": [("ws", "127.0.0.1", 0)]}, house=house)
+        async with door:
+            server = Uri.parse(f"sip:127.0.0.1:{door.port('ws')};transport=ws")
+            anna = Account("door", Uri.parse("sip:anna@house.test"), registrar=server, password="anna-secret")
+            async with Phone(accounts=(anna,)) as app:
+                await until(
+                    lambda: "registered" in [each.state for each in app.told(RegistrationChanged)], "it is in"
+                )
+                (binding,) = door.endpoint.bindings("anna")
+                assert binding.contact.uri.host.endswith(".invalid")
+                door.endpoint.invite(binding.uri, SDP, binding=binding)
+                incoming = await app.event(IncomingCall)
+                app.endpoint.accept(incoming.call, SDP)
+                await door.event(CallAnswered)
+                app.endpoint.hangup(incoming.call)
+                assert (await door.event(CallEnded)).by == "peer"
 
     run(work)
