@@ -186,7 +186,9 @@ def test_pitfall_08_a_young_leg_gets_further_idrs(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("packet", [PictureLossIndication(1, 2), FullIntraRequest(1, ((2, 7),))])
-def test_pitfall_08_pli_and_fir_reach_the_camera(bench: Bench, packet: PictureLossIndication | FullIntraRequest) -> None:
+def test_pitfall_08_pli_and_fir_reach_the_camera(
+    bench: Bench, packet: PictureLossIndication | FullIntraRequest
+) -> None:
     stream, peer = bench.leg()
     bench.camera.take(keyframe=True)
     before = bench.camera.keyframes
