@@ -5,6 +5,7 @@ phones understood before that), P-Asserted-Identity (RFC 3325: only to a server 
 """
 
 from firmware.config import Account, Button
+from firmware.sip.abnf import unescape
 from firmware.sip.errors import ProtocolError
 from firmware.sip.uri import NameAddr, Uri
 
@@ -26,6 +27,16 @@ def headers_for(target: Uri, button: Button | None, account: Account | None, *, 
         name = (button.display_name if button is not None else None) or account.display_name or ""
         headers.append(("P-Asserted-Identity", str(NameAddr(name, Uri.parse(account.address)))))
     return tuple(headers)
+
+
+def replaces_of(target: Uri) -> Headers:
+    """What the INVITE of an attended transfer says: whom the transferor has talked with already expects the door in
+    the place of that call (RFC 3891, RFC 5589 7)."""
+    for name, escaped in target.headers:
+        value = unescape(escaped)
+        if name.lower() == "replaces" and value.isprintable():
+            return (("Require", "replaces"), ("Replaces", value))
+    return ()
 
 
 def may_be_handed_to(target: Uri, allowed: tuple[str, ...], domain: str) -> str | None:

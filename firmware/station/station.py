@@ -28,7 +28,7 @@ from firmware.station.doors import Doors
 from firmware.station.events import EventStream, Evidence, PressAction
 from firmware.station.faults import Faults
 from firmware.station.house import House, HouseEvent, describe_phone, proven_caller
-from firmware.station.invitation import headers_for, may_be_handed_to
+from firmware.station.invitation import Headers, headers_for, may_be_handed_to, replaces_of
 from firmware.station.leg import Leg, MediaSettings, digit_of_info, sends_sound
 from firmware.station.overview import Overview
 from firmware.station.status import ControlError
@@ -110,6 +110,7 @@ class Station:
         self._by_call: dict[int, Leg] = {}
         self._sounding: str | None = None  # leg whose early sound the visitor hears
         self._handed_on: dict[str, int] = {}  # leg that is to take over -> call that asked for it
+        self._consulted: dict[str, Headers] = {}  # the same leg -> what its INVITE says of the call it continues
         self._news_at: deque[float] = deque()
         self._refused_at: deque[float] = deque()
         self._texts: dict[int, str] = {}  # texts of ours under way -> target
@@ -257,6 +258,7 @@ class Station:
             return
         self._phone.accept_transfer(leg.call)
         self._handed_on[name] = leg.call
+        self._consulted[name] = replaces_of(event.target)
 
     def _handing_on(self, leg: Leg, status: int, reason: str) -> None:
         """Who handed the door on hears how the call to the other goes."""
@@ -291,11 +293,12 @@ class Station:
         )
         where = f"account {event.account}"
         if event.state == "failed":
-            remedy = (
-                "check username and password of the account"
-                if event.status in (401, 403, 407)
-                else "check that the registrar is running and can be reached"
-            )
+            if event.status in (401, 403, 407):
+                remedy = "check username and password of the account"
+            elif "certificate" in event.reason:
+                remedy = "check the server's certificate, and accounts.tls in the configuration"
+            else:
+                remedy = "check that the registrar is running and can be reached"
             what = f"not registered: {event.status or 'no answer'} {event.reason}".strip()
             self._faults.set(where, what, f"{remedy}; next try in {event.retry_s:.0f} s")
         elif event.state == "registered":
@@ -660,8 +663,11 @@ class Station:
                 leg.offer(),
                 account=account or None,
                 display_name=button.display_name if button is not None else None,
-                headers=headers_for(
-                    uri, button, self._config.account(account) if account else None, auto_answer=auto_answer
+                headers=(
+                    *headers_for(
+                        uri, button, self._config.account(account) if account else None, auto_answer=auto_answer
+                    ),
+                    *self._consulted.pop(name, ()),
                 ),
                 binding=binding,
                 fallback=leg.offer_without_picture(),

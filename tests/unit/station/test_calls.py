@@ -502,3 +502,15 @@ def test_a_text_to_nowhere_is_the_technicians_mistake() -> None:
     house = House(msgspec.structs.replace(CONFIG, accounts=()))
     with pytest.raises(ControlError, match="needs an account"):
         house.station.message("101", "Parcel")
+
+
+def test_an_attended_transfer_takes_the_place_of_the_call_in_which_it_was_agreed() -> None:
+    house = House()
+    house.talk()
+    transfer(house, "sip:102@pbx.example?Replaces=abc%40x%3Bto-tag%3D1%3Bfrom-tag%3D2&Subject=x")
+    options = house.phone.of("invite")[1][2]
+    assert isinstance(options, dict)
+    headers = dict(options["headers"])
+    assert headers["Replaces"] == "abc@x;to-tag=1;from-tag=2"
+    assert headers["Require"] == "replaces"
+    assert headers["Subject"] == "Calle Mayor 5", "ours, not what the transferor wrote into the URI"
