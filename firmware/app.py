@@ -115,7 +115,10 @@ async def run(config: Config) -> None:
         except OSError as error:  # a container's seccomp filter: registrations notice later, by themselves
             log.warning("changes of the network cannot be watched: %s", error)
         stack.callback(watch.stop)
-        station.overview.listen = tuple(f"{host}:{port}" for host, port in phone.addresses)
+        station.overview.listen = (
+            *(f"{host}:{port}" for host, port in phone.addresses),  # by UDP and TCP
+            *(f"{kind}:{host}:{port}" for kind, host, port in phone.listeners if kind not in ("udp", "tcp")),
+        )
         try:
             stack.callback(open_buttons(config, hardware, loop, station).close)
         except GpioError as error:

@@ -162,7 +162,9 @@ class Phone:
         self._sip.sendto(head.encode() + sdp, to)
 
     def _receive(self) -> Message:
-        data, ancillary, _, source = self._sip.recvmsg(65536, 64)
+        data = b"\0"
+        while data[:1] < b"\4":  # a registered station's STUN, of which this registrar knows nothing
+            data, ancillary, _, source = self._sip.recvmsg(65536, 64)
         now_s, real_s = time.monotonic(), time.time()
         for level, kind, value in ancillary:
             if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
