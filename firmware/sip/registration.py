@@ -85,6 +85,7 @@ class Registration:
         self._rewritten = False
         self._outbound = identity.account.outbound and bool(stack.configuration.instance)
         self._at_best = True
+        self._back_at = 0.0  # when the best server is tried again, where we are not there
         self._failures = 0
         self._since = 0.0  # of the last success
         self._alarm: Alarm | None = None
@@ -300,6 +301,9 @@ class Registration:
         assert self._request.place is not None
         if not self._stayed:
             self._at_best = self._request.place.best
+            if not self._at_best:
+                failback_s = self._stack.configuration.backoff.failback_s
+                self._back_at = now + self._stack.between(failback_s / 2, failback_s)
         self._note(response, flow, self._request.place)
         if self._stopping:
             self._unregister(now)
@@ -314,10 +318,8 @@ class Registration:
         self._since = now
         self._change("registered", now, response.status, response.reason_phrase, expires_s=granted_s)
         after_s = max(_SHORTEST_S, _REFRESH * granted_s)
-        failback_s = self._stack.configuration.backoff.failback_s
-        if not self._at_best and failback_s < after_s:
-            back_s = self._stack.between(failback_s / 2, failback_s)
-            self._alarm = self._stack.schedule.set(now + back_s, self._register)
+        if not self._at_best and self._back_at < now + after_s:
+            self._alarm = self._stack.schedule.set(max(self._back_at, now), self._register)
         else:
             self._alarm = self._stack.schedule.set(now + after_s, self._refresh)
 

@@ -131,6 +131,19 @@ def test_the_best_server_is_gone_back_to_within_a_minute_of_its_return() -> None
     assert when > 540, "from then on as ever"
 
 
+def test_the_best_server_is_gone_back_to_even_where_bindings_last_no_longer_than_that() -> None:
+    bench, _ = started(configured())
+    dead(bench, ONE)
+    ((flow, request),) = requests(bench)
+    for _ in range(10):
+        accept(bench, flow, request, expires=15)
+        _, flow, request = after(bench, 12.8)[0]  # a refresh every 12.75 s
+        if flow.remote[0] == ONE:
+            break
+    assert flow.remote[0] == ONE
+    assert 30 <= bench.now <= 75
+
+
 def test_a_best_server_that_stays_dead_costs_the_registration_nothing() -> None:
     bench, _ = started(configured())
     dead(bench, ONE)
