@@ -117,6 +117,16 @@ class FlowSearch:
             return
         self._token = self._stack.open_flow(self.target, self, self._account)
 
+    def next_place(self, now: float) -> None:
+        """Go on to another server, if there is one, before the same one's other transport: it took a connection
+        and said nothing on it, so its datagrams are not read either."""
+        fallback = self._fallback
+        if fallback is not None and (self._first or self._ready or self._hops or self._avoided):
+            self._stack.avoid(fallback.target, now)
+            self._avoided.append((self.next_hop, fallback.target))
+            self._fallback = None
+        self.next(now)
+
     def _known(self, now: float) -> bool:
         """Whether nobody need be asked where the hop is."""
         if not supported(self.next_hop):

@@ -246,7 +246,7 @@ class OutgoingRequest:
             return
         self._missed(self.client, now)
         self._silent.append(self.client)
-        self._search.next(now)
+        self._search.next_place(now)
 
     def _exhausted(self, reason: str, now: float) -> None:
         if self._silent and not self.done:

@@ -140,7 +140,7 @@ class Registration:
     def doubt(self, target: Target, now: float) -> None:
         """A request of the account found nobody there."""
         registered = self.registered
-        here = registered is not None and registered.flow.target == target
+        here = registered is not None and registered.flow.remote == (target.host, target.port)
         if here and self.state == "registered" and not self._busy and now - self._since >= _SUSPICIOUS_S:
             self._register(now)
 

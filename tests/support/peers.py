@@ -11,6 +11,7 @@ import pytest
 from tests.support import capture as wire
 from tests.support.baresip import MODULES, Baresip, write_tone
 from tests.support.capture import Capture
+from tests.support.dnsmasq import Dnsmasq
 from tests.support.kamailio import Kamailio
 from tests.support.linphone import Linphone
 from tests.support.ports import free_port
@@ -58,6 +59,10 @@ class Peers:
         _need("kamailio")
         return self.start(Kamailio(self._own(f"kamailio{self._count(Kamailio)}"), free_port(2), users, **options))
 
+    def dnsmasq(self, *records: str) -> Dnsmasq:
+        _need("dnsmasq")
+        return self.start(Dnsmasq(self._own("dnsmasq"), free_port(), records))
+
     def baresip(self, user: str, *, server: SipServer | None = None, **options: Any) -> Baresip:
         _need("baresip")
         if options.get("video", True) and not (MODULES / "avcodec.so").exists():
@@ -66,7 +71,14 @@ class Peers:
         # SIP, and the port above it, which it takes for TLS; then its control port.
         ports = free_port(2), free_port()
         return self.start(
-            Baresip(self._own(f"baresip-{user}"), user, ports, server=server, password=password, **options)
+            Baresip(
+                self._own(f"baresip-{user}{self._count(Baresip)}"),
+                user,
+                ports,
+                server=server,
+                password=password,
+                **options,
+            )
         )
 
     def linphone(

@@ -83,9 +83,9 @@ class Portero:
         certificate: Certificate | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`account` has more keys of the account at `server`, `ca_file` who signed that server's certificate,
-        `fingerprint` which one it is.
-        With a `certificate` phones may come by TLS, to the port above `sip_port`."""
+        """`account` has more keys of the account at `server` (None takes one away), `ca_file` who signed that
+        server's certificate, `fingerprint` which one it is. With a `certificate` phones may come by TLS, to
+        the port above `sip_port`."""
         self.folder = folder
         self.host = host
         self.sip_port = sip_port
@@ -121,7 +121,7 @@ class Portero:
                 "expires_s": 60,
                 **(account or {}),
             }
-            text.append(_table("[[accounts]]", keys))
+            text.append(_table("[[accounts]]", {key: value for key, value in keys.items() if value is not None}))
             tls = {"ca_file": str(ca_file or ""), "fingerprint": fingerprint}
             if any(tls.values()):
                 text.append(_table("[accounts.tls]", {key: value for key, value in tls.items() if value}))

@@ -209,3 +209,15 @@ def test_a_server_that_was_passed_over_is_still_the_last_resort() -> None:
     bench.refused[TWO] = "network unreachable"
     bench.core.invite(Uri.parse("sip:102@pbx.example"), SDP, bench.now)
     assert "2 INVITE" in sent(bench)
+
+
+def test_a_server_that_takes_a_connection_and_says_nothing_is_left_for_another_server() -> None:
+    """A large INVITE by TCP to a process that hangs: its kernel still takes connections."""
+    bench = Bench()
+    bench.names["pbx.example"] = (ONE, TWO)
+    bench.core.invite(Uri.parse("sip:101@pbx.example"), b"v=0\r\n" + b"a=x\r\n" * 300, bench.now)
+    found = after(bench, 8.1)
+    assert {host: rows[0][0] for host, rows in found.items()} == {"10.0.0.2": 0, "10.0.0.3": 4}
+    assert bench.opened[:2] == [ONE, Target("tcp", "10.0.0.2", 5060)]
+    found = after(bench, 4)
+    assert "10.0.0.2" in found, "its datagrams are the last resort"
