@@ -4,6 +4,7 @@ reason where the certificate is not as it should be, and a dead server noticed w
 
 import os
 import signal
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.support.certificates import Authority, Certificate, self_signed
 from tests.support.kamailio import Kamailio
 from tests.support.peers import Peers
+from tests.support.ports import free_port
 from tests.support.station import Portero
 from tests.support.waiting import wait_until
 
@@ -99,6 +101,20 @@ def test_pinned_certificate_of_nobodys_is_taken(peers: Peers, tmp_path: Path) ->
     server = peers.kamailio(certificate=own)
     door = station(peers, server, "tls", fingerprint=own.fingerprint)
     door.wait_registered()
+
+
+# --- who comes to the door -----------------------------------------------------------------------------------
+
+
+def test_listeners_get_a_certificate_of_the_stations_own_that_outlives_it(peers: Peers) -> None:
+    port = free_port(2)
+    sections = {"sip": {"tls_listen": [f"127.0.0.1:{port}"], "wss_listen": [f"127.0.0.1:{port + 1}"]}}
+    door = peers.portero(stages=[(["sip:nobody@127.0.0.1:9"], 20)], sections=sections)
+    assert f"wss:127.0.0.1:{port + 1}" in str(door.status())
+    shown = ssl.get_server_certificate(("127.0.0.1", port))
+    door.program.stop(8)
+    door.start_station()
+    assert ssl.get_server_certificate(("127.0.0.1", port + 1)) == shown
 
 
 # --- servers that die ----------------------------------------------------------------------------------------
