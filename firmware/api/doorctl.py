@@ -169,7 +169,9 @@ def demo_folder() -> Path:
 def _folders(arguments: argparse.Namespace) -> tuple[Path, Path]:
     """(run_dir, state_dir): from --config, the environment, or where the packages put them; else a demo's."""
     run_dir, state_dir = os.environ.get("PORTERO_RUN_DIR", RUN_DIR), os.environ.get("PORTERO_STATE_DIR", STATE_DIR)
-    if not arguments.config and "PORTERO_RUN_DIR" not in os.environ and not os.path.isdir(RUN_DIR):
+    # An empty folder is no station: a start that failed may have left it.
+    installed = any(map(os.path.exists, (f"{RUN_DIR}/portero.sock", f"{STATE_DIR}/events.sqlite")))
+    if not arguments.config and "PORTERO_RUN_DIR" not in os.environ and not installed:
         demo = demo_folder()
         if demo.is_dir() and demo.stat().st_uid == os.getuid():  # nobody else may lend us a station
             run_dir, state_dir = os.fspath(demo / "run"), os.fspath(demo / "state")

@@ -1,5 +1,6 @@
 """`doorctl` as a process: what it prints, its JSON, and its exit status."""
 
+import argparse
 import asyncio
 import contextlib
 import dataclasses
@@ -14,6 +15,7 @@ from typing import Any, get_args
 
 import pytest
 
+from firmware.api import doorctl as doorctl_module
 from firmware.diagnostics import why
 from firmware.station import status
 from firmware.station.events import ButtonPressed, EventStream, IncomingRefused, PressEnded
@@ -118,6 +120,24 @@ def test_without_a_station_it_is_exit_status_3_with_a_remedy(tmp_path: Path, arg
     assert said.code == 3
     assert f"nothing listens on {tmp_path}/portero.sock" in said.error
     assert "systemctl start portero" in said.error
+
+
+def test_a_demo_is_found_although_an_installed_station_has_left_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed, demo = tmp_path / "installed", tmp_path / f"portero-demo-{os.getuid()}"
+    for folder in (installed, demo / "run", demo / "state"):
+        folder.mkdir(parents=True)
+    (installed / "door.lock").touch()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for name in ("PORTERO_RUN_DIR", "PORTERO_STATE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(doorctl_module, "RUN_DIR", str(installed))
+    monkeypatch.setattr(doorctl_module, "STATE_DIR", str(installed))
+    arguments = argparse.Namespace(config=None, run_dir=None)
+    assert doorctl_module._folders(arguments) == (demo / "run", demo / "state")
+    (installed / "portero.sock").touch()
+    assert doorctl_module._folders(arguments) == (installed, installed)
 
 
 def stored_visit(folder: Path) -> None:
