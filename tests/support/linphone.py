@@ -156,6 +156,9 @@ class Linphone:
     def resume(self) -> None:
         self._command("resume")
 
+    def send_text(self, uri: str, text: str) -> None:
+        self._command(f"chat {uri} {text}")
+
     def press_key(self, digit: str) -> None:
         self._command(digit)
 

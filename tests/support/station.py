@@ -78,6 +78,8 @@ class Portero:
         sections: Mapping[str, Section] | None = None,
         users: Mapping[str, str] | None = None,
         account: Section | None = None,
+        button: Section | None = None,
+        stage: Section | None = None,
         ca_file: Path | None = None,
         fingerprint: str = "",
         certificate: Certificate | None = None,
@@ -85,7 +87,7 @@ class Portero:
     ) -> None:
         """`account` has more keys of the account at `server` (None takes one away), `ca_file` who signed that
         server's certificate, `fingerprint` which one it is. With a `certificate` phones may come by TLS, to
-        the port above `sip_port`."""
+        the port above `sip_port`. `button` and `stage` have more keys of the button and of each of its stages."""
         self.folder = folder
         self.host = host
         self.sip_port = sip_port
@@ -129,10 +131,11 @@ class Portero:
             text.append(_table("[house]", {"domain": DOMAIN}))
         for name, secret in self._users.items():
             text.append(_table("[[users]]", {"name": name, "password": secret}))
-        button = {"name": BUTTON, "input": "button1", "display_name": "Street door", "doors": [DOOR]}
-        text.append(_table("[[buttons]]", button))
+        bell = {"name": BUTTON, "input": "button1", "display_name": "Street door", "doors": [DOOR]}
+        text.append(_table("[[buttons]]", {**bell, **(button or {})}))
         for ring, seconds in stages:
-            text.append(_table("[[buttons.stages]]", {"ring": list(ring), "seconds": seconds}))
+            keys = {"ring": list(ring), "seconds": seconds, **(stage or {})}
+            text.append(_table("[[buttons.stages]]", keys))
         text.append(_table("[[doors]]", {"name": DOOR, "relay": "relay1", "pulse_ms": PULSE_MS}))
         text.append(_table("[[doors.codes]]", {"name": "family", "digits": CODE}))
         self.configuration = folder / "station.toml"
