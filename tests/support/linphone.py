@@ -23,7 +23,7 @@ use_rfc2833=1
 inc_timeout=120
 media_encryption=none
 default_proxy={default_proxy}
-
+{more}
 [rtp]
 audio_rtp_port={rtp_port}
 video_rtp_port={video_port}
@@ -85,6 +85,7 @@ class Linphone:
         microphone: Path | None = None,
         auto_answer: bool = False,
         ca_file: Path | None = None,
+        session_timer_s: int = 0,
     ) -> None:
         """`ports` is the first of six free ones. `microphone` is a WAV file; None: silence."""
         self.user = user
@@ -104,6 +105,7 @@ class Linphone:
             user=user,
             host="127.0.0.1",
             default_proxy=0 if server else -1,
+            more=f"session_expires_enabled=1\nsession_expires_value={session_timer_s}\n" if session_timer_s else "",
         )
         if server is not None:
             text += _ACCOUNT.format(server=server.over(transport), user=user, password=password, domain=DOMAIN)
