@@ -129,7 +129,12 @@ class Engine:
             self._tick.audio = (*self._tick.audio, audio)
             if video_stream is not None:
                 self._tick.video = (*self._tick.video, video_stream)
-            self._ensure_thread()
+        try:
+            with self._lock:
+                self._ensure_thread()
+        except BaseException:
+            opened.close()
+            raise
         return opened
 
     def _open_video(
@@ -228,9 +233,9 @@ class Engine:
     def _ensure_thread(self) -> None:
         """Caller holds the lock."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, args=(self._ending,), name="audio-tick", daemon=True)
-            self._ending = None
-            self._thread.start()
+            thread = threading.Thread(target=self._run, args=(self._ending,), name="audio-tick", daemon=True)
+            thread.start()  # where that fails, the next leg tries again
+            self._thread, self._ending = thread, None
 
     def _wanted(self) -> bool:
         if self._legs or self._tick.sounds:

@@ -57,6 +57,27 @@ def connect(a: MediaLeg, b: MediaLeg, *, codec: str = "PCMU", picture: bool = Fa
     b.connect(agreement(audio(a.audio_port, codec=codec), watch), talk=True, listen=True)
 
 
+def test_sound_comes_back_after_a_moment_without_memory_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        door = engine(lambda: SimulatedAudio(1000, None, 8000))
+        before = descriptors()
+        with monkeypatch.context() as patch:
+
+            def refuse(_: object) -> None:
+                raise RuntimeError("can't start new thread")
+
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError):
+                door.open_leg("1.1", "127.0.0.1", lambda _: None)
+        assert descriptors() == before
+        leg = door.open_leg("2.1", "127.0.0.1", lambda _: None)
+        leg.connect(agreement(audio(leg.audio_port)), talk=True, listen=True)
+        await until(lambda: int(leg.statistics()["audio_sent"]) > 0, "sound")
+        door.close()
+
+    run(test)
+
+
 @pytest.mark.parametrize(("codec", "door_hz", "monitor_hz"), [("PCMU", 16000, 8000), ("PCMA", 8000, 48000)])
 def test_two_engines_hear_each_other_at_level_and_without_gaps(
     tmp_path: Path, codec: str, door_hz: int, monitor_hz: int
