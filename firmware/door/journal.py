@@ -99,7 +99,8 @@ class Journal:
             return
         self._failure = failure
         # Here and not in the loop: a full pipe of stderr must not hold up a release either.
-        print(f"portero-door: journal: {failure or 'is written again'}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more; the journal goes on
+            print(f"portero-door: journal: {failure or 'is written again'}", file=sys.stderr, flush=True)
         self._on_change()
 
 

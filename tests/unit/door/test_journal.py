@@ -111,6 +111,26 @@ def test_a_full_disk_is_reported_and_what_was_kept_is_written_once_there_is_room
     assert [entry["n"] for entry in entries(path)] == [0, 1, 2]
 
 
+def test_a_closed_stderr_does_not_end_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(journal_module.sys, "stderr", Broken())
+    monkeypatch.setattr(journal_module, "RETRY_S", 0.01)
+    path.parent.write_text("in the way")
+    journal = Journal(path, lambda: None)
+    journal.put({"kind": "granted"})
+    eventually(lambda: journal.failure)
+    path.parent.unlink()
+    eventually(lambda: not journal.failure)
+    journal.close(DEADLINE_S)
+    assert [entry["kind"] for entry in entries(path)] == ["granted"]
+
+
 def test_what_cannot_be_kept_is_counted_in_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "RETRY_S", 0.01)
     monkeypatch.setattr(journal_module, "MAX_WAITING", 10)
