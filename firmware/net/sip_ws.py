@@ -74,7 +74,8 @@ class WebSocketConnection(Connection):
             if not isinstance(event, Frame):
                 self._upgrade(event)
             elif event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-                self._parts.append(bytes(event.data))
+                if event.data:  # empty ones count for no limit, and may be sent for ever
+                    self._parts.append(bytes(event.data))
                 if event.fin:
                     whole, self._parts = b"".join(self._parts), []
                     self._frame(whole)

@@ -198,6 +198,19 @@ def test_browser_is_answered_on_its_connection():
     run(work)
 
 
+def test_empty_frames_without_end_pile_up_nowhere():
+    async def work() -> None:
+        async with Phone(**ws_listener()) as phone, browser(phone.port("ws")) as ours:
+            ours.transport.write(b"\x01\x80\0\0\0\0" + 5000 * b"\x00\x80\0\0\0\0")
+            pong = await ours.ping()
+            await asyncio.wait_for(pong, 15)
+            (arrival,) = phone.endpoint._connections._all.values()
+            assert isinstance(arrival, sip_ws.WebSocketArrival)
+            assert len(arrival._parts) == 0
+
+    run(work)
+
+
 async def answer_of(connection: ClientConnection) -> bytes:
     async with asyncio.timeout(15):
         text = await connection.recv()
