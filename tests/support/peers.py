@@ -12,11 +12,12 @@ from tests.support import capture as wire
 from tests.support.baresip import MODULES, Baresip, write_tone
 from tests.support.capture import Capture
 from tests.support.dnsmasq import Dnsmasq
-from tests.support.kamailio import Kamailio
+from tests.support.kamailio import DOMAIN, Kamailio
 from tests.support.linphone import Linphone
 from tests.support.ports import free_port
 from tests.support.processes import Program
 from tests.support.rtp_phone import RtpPhone
+from tests.support.sip_probe import register
 from tests.support.sip_server import SipServer
 from tests.support.sipp import Sipp
 from tests.support.station import Portero
@@ -92,9 +93,13 @@ class Peers:
             Linphone(folder, user, free_port(8), server=server, password=password, microphone=microphone, **options)
         )
 
-    def sipp(self, scenario: str, **options: Any) -> Sipp:
+    def sipp(self, scenario: str, *, server: Kamailio | None = None, user: str = "", **options: Any) -> Sipp:
+        """With `server` the phone is registered there as `user`."""
         _need("sipp")
-        return self.start(Sipp(self._own("sipp"), scenario, free_port(8), **options))
+        port = free_port(8)
+        if server is not None:
+            register((server.hosts[0], server.port), user, server.users[user], DOMAIN, port)
+        return self.start(Sipp(self._own("sipp"), scenario, port, **options))
 
     def early_phone(self, hz: float = 1000) -> tuple[Sipp, RtpPhone]:
         """A phone that sends 183 with sound of its own; have the sound start with `start_early_sound`."""
