@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         self.outbound = outbound
         self.number = number
         self.flow: Flow  # from connected on
-        self.last_message_s = 0.0  # loop time of the last whole message, for the choice of whom to drop
+        self.last_message_s = 0.0  # loop time of the last whole message, 0 before: for the choice of whom to drop
         self.opened: asyncio.Future[str] = asyncio.get_running_loop().create_future()  # "", or why it never was
         self._owner = owner
         self._kind = transport
@@ -122,7 +122,6 @@ class Connection(asyncio.Protocol):
             (host, port) if host else (literal(local), port or local[1]),
             self.number,
         )
-        self.last_message_s = self._loop.time()
         self._begin()
         if self._early:
             early, self._early = self._early, b""

@@ -240,18 +240,20 @@ class Connections:
     # --- life -----------------------------------------------------------------------------------------------
 
     def add(self, connection: Connection) -> None:
-        """It is open; too many that others have made push out the one that has been silent longest."""
+        """It is open; too many that others have made push out one that never spoke, else the longest silent."""
         self._all[connection.number] = connection
         if connection.outbound:
             return
-        inbound = [other for other in self._all.values() if not other.outbound]
+        # Not those that are dropped and still here: of many that come at once, each pushes one out.
+        inbound = [other for other in self._all.values() if not other.outbound and other.open]
         host = connection.flow.remote[0]
         same_host = [other for other in inbound if other.flow.remote[0] == host]
         crowd = (
             same_host if len(same_host) > MAX_INBOUND_PER_HOST else inbound if len(inbound) > MAX_INBOUND else []
         )
-        if crowd:
-            min(crowd, key=lambda other: other.last_message_s).drop("too many connections")
+        if crowd:  # this one has yet to speak
+            others = [other for other in crowd if other is not connection]
+            min(others, key=lambda other: other.last_message_s).drop("too many connections")
 
     def drop_moved(self) -> None:
         """Give up those from an address that is ours no more, or is not the one for that peer: nothing that was

@@ -424,6 +424,30 @@ def test_one_host_gets_no_more_than_its_share_of_connections():
     asyncio.run(run())
 
 
+def test_connections_that_never_speak_push_out_no_phone_that_did():
+    async def run() -> None:
+        async with Phone() as phone:
+            reader, writer = await asyncio.open_connection("127.0.0.1", phone.port)
+            writer.write(options("TCP", 5060))
+            async with asyncio.timeout(15):
+                await reader.readuntil(b"\r\n\r\n")
+            silent = []
+            for _ in range(2 * sip_connections.MAX_INBOUND_PER_HOST):
+                silent.append(socket.create_connection(("127.0.0.1", phone.port)))
+                silent[-1].setblocking(False)
+                await asyncio.sleep(0)
+            gone = sip_connections.MAX_INBOUND_PER_HOST + 1
+            await until(lambda: sum(closed_by_peer(each) for each in silent) == gone, "the silent ones are dropped")
+            writer.write(b"\r\n\r\n")
+            async with asyncio.timeout(15):
+                assert await reader.readexactly(2) == b"\r\n"
+            writer.close()
+            for each in silent:
+                each.close()
+
+    asyncio.run(run())
+
+
 def test_peer_that_does_not_read_is_dropped():
     async def run() -> None:
         async with Phone() as phone:
