@@ -676,6 +676,7 @@ class Station:
             self._not_started(visit, name, error)
             return
         self._by_call[leg.call] = leg
+        self._faults.clear(f"target {target}")
 
     def _not_started(self, visit: Visit, name: str, error: Exception) -> None:
         """No call came of a leg that was to be."""

@@ -443,6 +443,16 @@ def test_a_leg_that_fails_in_an_unforeseen_way_does_not_silence_the_others(house
     assert house.phone.invites[-1][1] == "sip:102@pbx.example.org", "the next stage rings in its time"
 
 
+def test_a_target_that_can_be_called_again_is_no_fault_any_more(house):
+    house.engine.broken = True
+    house.station.pressed("office", "gpio", house.now)
+    assert [event.where for event in house.kinds(events.Fault)] == ["target 201"]
+    house.engine.broken = False
+    house.turn_to(house.now + 10)
+    house.station.pressed("office", "gpio", house.now)
+    assert [event.where for event in house.kinds(events.FaultCleared)] == ["target 201"]
+
+
 def test_hold_and_keyframe_requests_of_the_peer_are_answered(house):
     house.ring_and_answer()
     held = OfferAnswer(3).create_offer(LocalMedia(host="192.0.2.9", audio_port=50000, audio_direction="sendonly"))
