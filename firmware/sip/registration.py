@@ -43,7 +43,7 @@ from firmware.sip.uri import NameAddr, Uri
 
 _REFRESH = 0.85
 _SHORTEST_S = 5.0  # whatever a registrar grants, we do not come back sooner
-_SUSPICIOUS_S = 5.0  # a registration younger than that is not doubted
+_SUSPICIOUS_S = 5.0  # a registration younger than that is not doubted yet
 _REFUSALS = (401, 403, 404, 407)
 _LONGEST_ROUTE = 8  # entries of a Service-Route
 
@@ -138,11 +138,12 @@ class Registration:
             self._register(now, stay=True)
 
     def doubt(self, target: Target, now: float) -> None:
-        """A request of the account found nobody there."""
+        """A request of the account found nobody there. A server that answers REGISTER alone is asked no more often
+        than every few seconds."""
         registered = self.registered
         here = registered is not None and registered.flow.remote == (target.host, target.port)
-        if here and self.state == "registered" and not self._busy and now - self._since >= _SUSPICIOUS_S:
-            self._register(now)
+        if here and self.state == "registered" and not self._busy:
+            self._again_after(self._since + _SUSPICIOUS_S - now, now)
 
     def network_changed(self, now: float) -> None:
         """Our address may be another one, and what is under way may never be answered."""

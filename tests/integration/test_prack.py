@@ -10,7 +10,7 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls", "wss"])
-def test_pitfall_3_prack_goes_through_the_proxy_and_the_call_ends_by_it(peers: Peers, transport: str) -> None:
+def test_pitfall_03_prack_goes_through_the_proxy_and_the_call_ends_by_it(peers: Peers, transport: str) -> None:
     authority = Authority(peers.folder / "authority")
     server = peers.kamailio(certificate=authority.issue("DNS:door.test"))
     phone = peers.sipp("prack_by_proxy", server=server, user="101")

@@ -168,6 +168,20 @@ def test_a_call_that_finds_the_server_dead_goes_on_and_has_the_account_registere
     assert sorted(sent) == [(TWO, "INVITE"), (TWO, "REGISTER")]
 
 
+def test_a_server_that_dies_just_after_it_has_registered_us_is_left_all_the_same() -> None:
+    bench, _ = registered(configured())
+    bench.events()
+    after(bench, 1)
+    for _ in range(2):  # calls that come one after the other ask it no more often
+        bench.core.invite(Uri.parse("sip:101@pbx.example"), b"", bench.now, account="pbx")
+        dead(bench, ONE)
+        assert requests(bench) == []
+    (when, flow, request), *_ = after(bench, 4.5)
+    assert (when, flow.remote[0]) == (5, TWO)
+    accept(bench, flow, request)
+    assert changes(bench)[-1] == ("registered", f"{TWO}:5060 (udp)")
+
+
 def test_srv_targets_are_stuck_to_like_servers_that_were_written_down() -> None:
     bench = Bench(Configuration(accounts=(Account("pbx", ADDRESS),)))
     bench.names["pbx.example"] = (Target("udp", ONE, 5060), Target("udp", TWO, 5060))
