@@ -155,7 +155,7 @@ def core(data: bytes) -> None:
             call = getattr(event, "call", 0)
             if type(event).__name__ == "IncomingCall":
                 bench.core.accept(call, SDP, bench.now)
-        assert bench.core.counts()["strangers"] <= 23
+        assert bench.core.counts()["strangers"] <= 43
     bench.core.stop(bench.now)
     for _ in range(4):
         bench.advance(100.0)
