@@ -84,7 +84,8 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close after what is unsent."""
-        if self._transport is not None:
+        # Python 3.11.2, Debian 12's, forgets at a second close of a TLS transport what `drop` would need.
+        if self._transport is not None and not self._transport.is_closing():
             self._reason = "closed by us"
             self._transport.close()
 
