@@ -24,6 +24,8 @@ _PMTUDISC_DONT = 0
 
 _MAX_FLOWS = 1024  # remote addresses remembered; a flood of made-up ones pushes each other out
 _MAX_ERRORS = 64  # read at once, so that a storm of ICMP leaves time for messages
+_BUFFER = bytearray(65_536)
+_view = memoryview(_BUFFER)
 _RECEIVE_BUFFER = 1 << 20  # octets asked of the kernel: some hundred messages while a call is set up
 
 
@@ -98,11 +100,14 @@ class UdpSocket:
         """Up to `most` datagrams that wait, with the flows they came on."""
         for _ in range(most):
             try:
-                data, address = self._socket.recvfrom(65_536)
+                # Into one buffer, and out of it what arrived: octets that recvfrom shrinks from 64 kB lie scattered
+                # over the heap, and whoever keeps some, as the trace does, makes it grow.
+                size, address = self._socket.recvfrom_into(_BUFFER)
             except BlockingIOError:
                 return
             except OSError:
                 continue  # a queued ICMP error; `errors` has it
+            data = bytes(_view[:size])
             try:
                 flow = self.flow_to(literal(address), address[1])
             except OSError:
