@@ -2,13 +2,22 @@
 
 import array
 import itertools
+import math
+from pathlib import Path
 
 import pytest
 
+from firmware.media import tones
 from firmware.media.codec import BUS_HZ, FRAME_BYTES
-from firmware.media.tones import COUNTRIES, TONES, Step, Tone, TonePlayer, render, tone
+from firmware.media.tones import COUNTRIES, TONES, Step, Tone, TonePlayer, parse, render, tone
 from tests.support.media import heard
-from tests.support.sound import level_db
+from tests.support.sound import Sound, level_db
+
+TABLE = [
+    [field.strip() for field in line.split("|")]
+    for line in Path(tones.__file__).with_name("tones.txt").read_text("utf-8").splitlines()
+    if "|" in line and not line.startswith("#")
+]
 
 
 def play(player: TonePlayer, frames: int) -> bytes:
@@ -31,6 +40,73 @@ def test_every_country_has_every_tone() -> None:
             steps = tone(name, country).steps
             assert steps[0].hz
             assert all(step.ms > 0 for step in steps)
+
+
+def rounds(player: TonePlayer, rate_hz: int, cadence: list[int]) -> Sound:
+    """One round of a cadence as it sounds."""
+    wanted = sum(cadence) * rate_hz // 1000
+    samples = array.array("h")
+    while len(samples) < wanted:
+        frame = player.frame()
+        assert frame is not None
+        assert len(frame) == rate_hz // 50 * 2
+        samples.frombytes(frame)
+    return Sound(rate_hz, samples[:wanted])
+
+
+def level_of(sound: Sound, start_ms: float, end_ms: float) -> float:
+    """Mean power in dBm0."""
+    part = sound.part(start_ms / 1000, end_ms / 1000).samples
+    power = sum(sample * sample for sample in part) / len(part)
+    return 10 * math.log10(max(power, 1e-3) / (32768**2 / 2)) + 3.14
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000])
+@pytest.mark.parametrize("fields", TABLE, ids=lambda fields: fields[0])
+def test_every_country_sounds_as_the_table_says(fields: list[str], rate_hz: int) -> None:
+    """Its frequencies and no other stand out, at -10 dBm0, and pauses are silent where the cadence has them."""
+    country, *texts = fields
+    for name, text in zip(TONES[:3], texts[:3], strict=True):
+        pitch, cadence_text = text.split()
+        cadence = [int(ms) for ms in cadence_text.split("/")]
+        carrier, _, modulated = pitch.partition("*")
+        sound = rounds(TonePlayer(tone(name, country), rate_hz), rate_hz, cadence)
+        at = 0
+        for index, ms in enumerate(cadence):
+            if index % 2:
+                assert level_of(sound, at, at + ms) < -60, f"{name}: the pause at {at} ms"
+            else:
+                whole = at + 10, at + ms - 10
+                assert level_of(sound, *whole) == pytest.approx(-10, abs=1), f"{name}: the sound at {at} ms"
+                # Whole periods of every frequency, so that none leaks into another.
+                cut_ms = (ms - 20) // 80 * 80 if modulated else (ms - 20) // 40 * 40
+                part = sound.part(whole[0] / 1000, (whole[0] + max(cut_ms, 40)) / 1000)
+                voices = [int(hz) for hz in carrier.split("+")]
+                strongest = max(level_db(part, hz) for hz in voices)
+                assert min(level_db(part, hz) for hz in voices) > strongest - 2, f"{name}: a voice is missing"
+                assert max(level_db(part, hz) for hz in (250, 700, 1100, 1800)) < strongest - 12, name
+            at += ms
+
+
+def test_the_table_has_each_country_once_and_only_whole_lines() -> None:
+    codes = [fields[0] for fields in TABLE]
+    assert codes == sorted(set(codes))
+    assert set(codes) == COUNTRIES
+    assert all(len(fields) == 7 and fields[6] for fields in TABLE)
+
+
+def test_a_modulated_tone_swells_and_fades_at_its_second_frequency() -> None:
+    sound = Sound(8000, array.array("h", render(parse("400*25 1000/1000").steps[0], 8000)))
+    for ebb in (120, 160, 800):
+        assert level_of(sound, ebb - 2, ebb + 2) < level_of(sound, ebb + 18, ebb + 22) - 20
+    assert level_of(sound, 100, 900) == pytest.approx(-10, abs=0.3)
+
+
+def test_own_warning_and_confirmation_are_taken_where_the_table_has_them() -> None:
+    assert tone("warning", "de").steps[0] == Step((425,), 240)
+    assert tone("warning", "es").steps[0] == Step((1400,), 150)
+    assert tone("confirm", "us").steps[0] == Step((350, 440), 100)
+    assert tone("confirm", "es").steps[0] == Step((425,), 100)
 
 
 def test_an_unknown_tone_or_country_is_refused() -> None:
