@@ -5,10 +5,11 @@ label and the line's number on it, never by a gpiochip's number, which changes w
 reads this too, so it needs nothing but the standard library. All of `[outputs]` is the lock process's own.
 """
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from board.tables import Complaints, Table
 
@@ -98,27 +99,74 @@ def load(name_or_path: str) -> Board:
     return board
 
 
-def load_outputs(name_or_path: str) -> tuple[str, dict[str, Output]]:
-    """(gpio driver, outputs) alone: a relay is released however wrong the rest of the board's file is."""
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What of a board's outputs can be used. `wrong` has a line for each problem; empty: the file is in order."""
+
+    driver: str
+    lines: dict[str, Output]
+    wrong: str
+
+
+def load_outputs(name_or_path: str) -> Outputs:
+    """The outputs alone: a relay is released however wrong the rest of the board's file is.
+
+    An output with anything wrong about it is left out, since with the wrong polarity the release would switch it
+    on; the others stay. BoardError where there is no file to read.
+    """
     file = _find(name_or_path)
     complaints = Complaints(file)
-    root = _read(file, complaints)
+    text = _bytes(file).decode(errors="replace")
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        complaints.lines.append(f"{file}: {error}")
+        values = _salvage(text)
+    root = Table(values, "", complaints)
     driver = root.table("gpio").text("driver")
     table = root.table("outputs")
-    outputs = {name: _output(table.table(name)) for name in table}
-    if complaints.lines:
-        raise BoardError(str(complaints))
-    return driver, outputs
+    lines: dict[str, Output] = {}
+    for name in table:
+        before = len(complaints.lines)
+        output = _output(table.table(name))
+        if len(complaints.lines) == before:
+            lines[name] = output
+    return Outputs(driver, lines, str(complaints))
+
+
+def _salvage(text: str) -> dict[str, Any]:
+    """`gpio` and `outputs` out of a file with a mistake in it: the tables that can be read by themselves. One that
+    stands there twice says nothing certain."""
+    found: dict[str, dict[str, Any]] = {"gpio": {}, "outputs": {}}
+    twice: set[tuple[str, str]] = set()
+    for part in re.split(r"^(?=[ \t]*\[)", text, flags=re.MULTILINE):
+        try:
+            values = tomllib.loads(part)
+        except (tomllib.TOMLDecodeError, RecursionError):
+            continue
+        for key, known in found.items():
+            table = values.get(key)
+            for name, value in table.items() if isinstance(table, dict) else ():
+                if name in known:
+                    twice.add((key, name))
+                known[name] = value
+    for key, name in twice:
+        del found[key][name]
+    return found
 
 
 def _read(file: Path, complaints: Complaints) -> Table:
     try:
-        with file.open("rb") as opened:
-            return Table(tomllib.load(opened), "", complaints)
+        return Table(tomllib.loads(_bytes(file).decode()), "", complaints)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BoardError(f"{file}: {error}") from error
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
     except OSError as error:
         raise BoardError(f"{file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BoardError(f"{file}: {error}") from error
 
 
 def _find(name_or_path: str) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from drivers.gpio.simulated import LineWatch, lines_file
+from firmware.door.process import come_first
 from firmware.net.door_client import (
     DoorClient,
     DoorConnected,
@@ -250,6 +251,50 @@ def test_killed_in_mid_pulse_a_spoilt_configuration_does_not_keep_the_door_open(
     assert status == 78
     assert f"portero-door: {station.file}: " in errors
     assert not station.yard.active
+
+
+@pytest.mark.parametrize("wrong", ["[outputs.relay1]\nchip = 5\n", '[outputs.relay1]\nchip = "simu\n'])
+def test_killed_in_mid_pulse_a_spoilt_board_does_not_keep_the_door_open(
+    station: Station, talk: Callable[[], Talk], wrong: str
+) -> None:
+    process = station.start_and_wait()
+    talk().ask(door="yard", pulse_ms=60_000)
+    assert station.yard.wait(True, DEADLINE_S)
+    process.kill()
+    process.wait()
+    board = station.file.with_name("board.toml")
+    board.write_text(
+        f'[gpio]\ndriver = "simulated"\n{wrong}[outputs.relay2]\nchip = "simulated"\nline = {YARD_LINE}\n'
+    )
+    station.configure(f'board = "{board}"\n')
+    status, errors = station.run()
+    assert status == 78
+    assert f"portero-door: {board}: " in errors
+    assert "Traceback" not in errors
+    assert not station.yard.active
+
+
+def test_it_comes_before_all_that_computes_where_the_system_allows_that(station: Station) -> None:
+    try_it = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"
+    if subprocess.run([sys.executable, "-c", try_it], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("SCHED_FIFO is not permitted here: needs CAP_SYS_NICE or RLIMIT_RTPRIO")
+    process = station.start_and_wait()
+    assert os.sched_getscheduler(process.pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
+    journal = next(int(thread) for thread in os.listdir(f"/proc/{process.pid}/task") if int(thread) != process.pid)
+    assert os.sched_getscheduler(journal) == os.SCHED_OTHER
+
+
+def test_it_runs_where_the_system_does_not_allow_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse(*arguments: object) -> None:
+        asked.append(arguments)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(os, "setpriority", refuse)
+    come_first()
+    assert len(asked) == 2
 
 
 def test_killed_in_mid_pulse_a_door_taken_out_of_the_configuration_is_released(

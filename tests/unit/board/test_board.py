@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_the_simulated_board_has_camera_sound_buttons_and_relays() -> None:
 
 def test_the_lock_reads_the_same_outputs_as_the_station() -> None:
     loaded = board.load("simulated")
-    assert board.load_outputs("simulated") == (loaded.gpio, loaded.outputs)
+    assert board.load_outputs("simulated") == board.Outputs(loaded.gpio, loaded.outputs, "")
 
 
 def test_a_board_elsewhere_is_found_by_its_file_or_its_folder(board_file: Path) -> None:
@@ -90,15 +91,51 @@ def test_relays_are_read_from_a_board_that_is_otherwise_wrong(board_file: Path) 
     board_file.write_text(
         '[gpio]\ndriver = "simulated"\n[audio]\nrate_hz = "loud"\n[outputs.relay1]\nchip = "soc"\nline = 4\n'
     )
-    assert board.load_outputs(str(board_file)) == ("simulated", {"relay1": board.Output("soc", 4, False)})
+    expected = board.Outputs("simulated", {"relay1": board.Output("soc", 4, False)}, "")
+    assert board.load_outputs(str(board_file)) == expected
+
+
+GOOD = '[gpio]\ndriver = "simulated"\n[outputs.good]\nchip = "soc"\nline = 4\nactive_low = true\n'
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ('[outputs.bad]\nchip = "soc"\nline = "six"\n', 'outputs.bad.line: is "six"'),
+        ('[outputs.bad]\nchip = "soc"\nline = 6\nactive_low = "yes"\n', 'outputs.bad.active_low: is "yes"'),
+        ('[outputs.bad]\nchip = "soc"\nline = 6\nactive_lo = true\n', "outputs.bad.active_lo: is not known here"),
+        ('[outputs.bad]\nchip = "soc\nline = 6\n', "line 8"),
+        ('[outputs.bad]\nchip = "soc"\nline = 6\n' * 2, "outputs.*bad"),
+        ("[outputs.bad\nline = 6\n", "line 7"),
+        ("[outputs]\nbad = 6\n", "outputs.bad: is 6"),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_output_that_is_right_is_found_beside_one_that_is_wrong(
+    board_file: Path, wrong: str, complaint: str, order: int
+) -> None:
+    board_file.write_text("".join((GOOD, wrong)[::order]))
+    read = board.load_outputs(str(board_file))
+    assert (read.driver, read.lines) == ("simulated", {"good": board.Output("soc", 4, True)})
+    assert re.search(complaint if order == 1 else "outputs|line", read.wrong)
+    with pytest.raises(board.BoardError):
+        board.load(str(board_file))
+
+
+def test_an_output_that_a_broken_file_names_twice_is_left_alone(board_file: Path) -> None:
+    """With the other polarity its release would switch the relay on."""
+    board_file.write_text(GOOD + GOOD.replace("true", "false") + "[outputs.other]\nchip = 'soc'\nline = 5\n")
+    assert board.load_outputs(str(board_file)).lines == {"other": board.Output("soc", 5, False)}
 
 
 @pytest.mark.parametrize("text", [b"[gpio", b"\xff\xfe", b"", b"gpio = 1\ninputs = []\noutputs = 3\naudio = 1"])
 def test_a_file_that_is_no_board_is_one_clear_error(board_file: Path, text: bytes) -> None:
     board_file.write_bytes(text)
-    for read in (board.load, board.load_outputs):
-        with pytest.raises(board.BoardError, match=str(board_file)):
-            read(str(board_file))
+    with pytest.raises(board.BoardError, match=str(board_file)):
+        board.load(str(board_file))
+    outputs = board.load_outputs(str(board_file))
+    assert str(board_file) in outputs.wrong
+    assert not outputs.lines
 
 
 def test_a_missing_file_is_named(board_file: Path) -> None:
