@@ -1,49 +1,32 @@
 """A whole SIP user agent as one pure object: bytes, commands and `now` in, actions and events out.
 
 The façade over stack, transactions, calls and registrations, shaped after aioquic's connection. It owns what none
-of them can: reading what arrives, deciding where it goes, answering strangers within bounds (RFC 3261 8.2, 18.2).
-Times are seconds of one monotonic clock. Nothing that arrives makes it raise; LocalProtocolError says that the
-caller asked for what cannot be.
+of them can: reading what arrives, and saying where an answer goes (RFC 3261 18.2); what a request means to us is
+decided in reception.py. Times are seconds of one monotonic clock. Nothing that arrives makes it raise;
+LocalProtocolError says that the caller asked for what cannot be.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from firmware.sip.actions import Action, CloseFlow
-from firmware.sip.answers import METHODS, answer, offer_of, refused_method, unreadable, unsupported
 from firmware.sip.call import Call, Calls
 from firmware.sip.configuration import Configuration
 from firmware.sip.errors import LocalProtocolError, RemoteProtocolError
-from firmware.sip.events import CheckSync, Event, TextReceived
-from firmware.sip.events import IncomingCall as IncomingCallEvent
+from firmware.sip.events import Event
 from firmware.sip.identity import Identity
 from firmware.sip.incoming_call import IncomingCall
 from firmware.sip.message import Request, Response, check_request, check_response, parse_message, response_to
 from firmware.sip.outbound import AccountRegistration
 from firmware.sip.outgoing_call import OutgoingCall
-from firmware.sip.replaces import replaced
-from firmware.sip.session_timer import LEAST_S, SessionTimer
+from firmware.sip.reception import Reception
 from firmware.sip.stack import Stack
-from firmware.sip.text_message import Text, text_of
+from firmware.sip.text_message import Text
 from firmware.sip.types import DEFAULT_PORT, Flow, Target
 from firmware.sip.uri import Uri
 
 if TYPE_CHECKING:
-    from firmware.sip.house import HouseServer
     from firmware.sip.location import Binding
-
-_BUSY_RETRY_S = "10"
-
-
-def takes_sdp(request: Request) -> bool:
-    """Whether the caller of an INVITE could read our answer (8.2.3, 20.1): no Accept at all says that he can."""
-    if "Accept" not in request.headers:
-        return True
-    ranges = (value.partition(";")[0].strip().lower() for value in request.headers.values("Accept"))
-    return any(
-        kind in ("application/sdp", "application/*", "*/*") or kind.startswith("multipart/") for kind in ranges
-    )
 
 
 class Core:
@@ -57,15 +40,10 @@ class Core:
             for identity in self._identities.values()
             if identity.account.register
         ]
-        self._tag_key = random(16)
-        self._house: HouseServer | None = None
-        if configuration.house is not None:
-            from firmware.sip import house  # most stations have a PBX and need not carry it
-
-            self._house = house.HouseServer(self._stack, configuration.house, random, self._stateless_tag)
+        self._reception = Reception(self._stack, self._calls, self._identities, random)
+        self._house = self._reception.house
         self._last_message = 0
-        self._stopping = False
-        self.dropped = 0  # messages that nobody wanted: garbage, strays, what was over the bounds
+        self._unwanted = 0  # garbage, and answers to nothing
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -76,7 +54,7 @@ class Core:
 
     def stop(self, now: float) -> None:
         """Hang up and un-register; `stopped` tells when the answers are in."""
-        self._stopping = True
+        self._reception.stopping = True
         for call in tuple(self._calls.by_number.values()):
             call.hangup(now, 480, "")
         for registration in self._registrations:
@@ -85,7 +63,7 @@ class Core:
     @property
     def stopped(self) -> bool:
         return (
-            self._stopping
+            self._reception.stopping
             and not self._calls.by_number
             and not self._stack.pending_requests
             and all(registration.finished for registration in self._registrations)
@@ -282,6 +260,11 @@ class Core:
         if self._house is not None:
             self._house.restore(bindings, now)
 
+    @property
+    def dropped(self) -> int:
+        """Messages that nobody wanted: garbage, strays, what was over the bounds."""
+        return self._unwanted + self._reception.dropped
+
     def counts(self) -> dict[str, int]:
         """Sizes of what could grow: for the status page and the tests."""
         stack = self._stack
@@ -321,165 +304,29 @@ class Core:
                 # More than our own Via: not meant for us (8.1.3.3), unless we forwarded the request.
                 ours = len(message.vias) == 1 or (self._house is not None and self._house.forwarded(message))
                 if not ours or not self._stack.transactions.receive_response(message, now):
-                    self.dropped += 1
+                    self._unwanted += 1
                 return
             check_request(message)
         except RemoteProtocolError as error:
             self._refuse_unreadable(error, flow)
             return
-        self._receive_request(message, self._note_source(message, flow), now)
+        self._reception.receive(message, _note_source(message, flow), now)
 
     def receive_garbage(self, flow: Flow, error: RemoteProtocolError, now: float) -> None:
         """A stream that cannot be framed any more: answered if possible, then closed (18.3)."""
         self._refuse_unreadable(error, flow)
         self._stack.actions.append(CloseFlow(flow))
 
-    def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
-        transactions = self._stack.transactions
-        server = transactions.find_server(request)
-        if server is not None:
-            transactions.receive_again(server, request, now)
-            return
-        found = self._calls.by_dialog.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
-        if request.method == "ACK":
-            if found is not None:
-                found[0].receive_ack(request, now)
-            elif self._house is None or not self._house.acknowledge(request, flow, now):
-                self.dropped += 1
-            return
-        if request.method == "CANCEL":
-            self._cancel(request, flow, now)
-            return
-        if found is not None:
-            if len(transactions) - transactions.strangers < 2 * self._stack.configuration.max_transactions:
-                found[0].receive(transactions.open_server(request, flow, now, stranger=False), found[1], now)
-            else:
-                self.dropped += 1  # whoever knows our tags and floods us gets silence
-            return
-        if self._house is not None and self._house.receive(request, flow, now):
-            return
-        status, headers = self._policy(request)
-        user = ""
-        if status == 0 and self._house is not None and self._identity_behind(request, flow) is None:
-            caller = self._house.caller(request, flow, now)
-            if isinstance(caller, str):
-                user = caller
-            else:
-                status, headers = caller.status, caller.headers
-        if status == 0:
-            self._receive_invite(request, flow, now, user)
-        elif transactions.strangers < self._stack.configuration.max_transactions:
-            server = transactions.open_server(request, flow, now, stranger=True)
-            transactions.respond(server, self._answer(request, status, headers), now)
-            if status == 200:
-                self._note_news(request, flow)
-        else:
-            # A stateless user agent server gives the same answer to each repeat (8.2.7).
-            self._stack.send(flow, bytes(self._answer(request, status, headers)))
-
-    def _policy(self, request: Request) -> tuple[int, tuple[tuple[str, str], ...]]:
-        """What a request outside all dialogs gets (8.2); 0 for an INVITE that the station must decide on."""
-        method = request.method
-        transactions = self._stack.transactions
-        if method == "SUBSCRIBE":
-            return 489, ()  # no event package is served
-        if method not in METHODS:
-            return refused_method(method), ()
-        if request.uri.scheme not in ("sip", "sips"):
-            return 416, ()
-        if request.max_forwards == 0 and method != "OPTIONS":
-            return 483, ()
-        if request.to.tag is not None:
-            return 481, ()
-        if transactions.merged(request):
-            return 482, ()
-        missing = unsupported(request)
-        if missing:
-            return 420, (("Unsupported", ", ".join(missing)),)
-        if method == "OPTIONS":
-            return 200, ()
-        if method == "NOTIFY":
-            # Unsolicited message-summary and check-sync of PBXs: to refuse them brings them back for ever.
-            return (200 if request.headers.get("Event") else 489), ()
-        if method == "MESSAGE":
-            return (200 if text_of(request) is not None else 415), ()
-        if method == "REFER":
-            return 403, ()  # nobody outside a call sends us anywhere
-        if method != "INVITE":
-            return 481, ()
-        if unreadable(request):
-            return 415, ()
-        if SessionTimer.too_short(request):
-            return 422, (("Min-SE", str(LEAST_S)),)
-        if "Replaces" in request.headers and isinstance(found := replaced(request, self._calls), int):
-            return found, ()
-        if not takes_sdp(request):
-            return 406, ()
-        incoming = sum(isinstance(call, IncomingCall) for call in self._calls.by_number.values())
-        if (
-            self._stopping
-            or incoming >= self._stack.configuration.max_calls
-            or transactions.strangers >= self._stack.configuration.max_transactions
-        ):
-            return 503, (("Retry-After", _BUSY_RETRY_S),)
-        return 0, ()
-
-    def _receive_invite(self, request: Request, flow: Flow, now: float, user: str) -> None:
-        server = self._stack.transactions.open_server(request, flow, now, stranger=True)
-        identity = self._identity_behind(request, flow)
-        replaces = replaced(request, self._calls) if "Replaces" in request.headers else None
-        call = IncomingCall(self._calls, identity, server, now)
-        self._stack.emit(
-            IncomingCallEvent(
-                call.number,
-                request.uri,
-                request.from_,
-                request.to,
-                flow,
-                identity.account.name if identity is not None else "",
-                offer_of(request),
-                tuple(request.headers),
-                user,
-                replaces.number if isinstance(replaces, Call) else 0,
-            )
-        )
-
-    def _note_news(self, request: Request, flow: Flow) -> None:
-        """Tell of a request outside all dialogs that has been answered and says something."""
-        if request.method not in ("MESSAGE", "NOTIFY"):
-            return
-        identity = self._identity_behind(request, flow)
-        account = identity.account.name if identity is not None else ""
-        if request.method == "MESSAGE":
-            self._stack.emit(TextReceived(request.from_, flow, account, text_of(request) or ""))
-        elif (request.headers.get("Event") or "").partition(";")[0].strip().lower() == "check-sync":
-            self._stack.emit(CheckSync(flow, account))
-
-    def _cancel(self, request: Request, flow: Flow, now: float) -> None:
-        transactions = self._stack.transactions
-        invite = transactions.find_invite(request)
-        if invite is None:
-            self._stack.send(flow, bytes(self._answer(request, 481)))
-            return
-        call = next((call for call in self._calls.by_number.values() if call.serves(invite)), None)
-        tag = call.local_tag if call is not None else self._stateless_tag(request)
-        server = transactions.open_server(request, flow, now, stranger=invite.stranger)
-        transactions.respond(server, response_to(request, 200, to_tag=tag), now)
-        if call is not None and not invite.answered:
-            call.cancelled(invite, request, now)
-        elif self._house is not None:
-            self._house.cancel(invite, request, now)
-
     def _refuse_unreadable(self, error: RemoteProtocolError, flow: Flow) -> None:
         """Answer what was readable enough (RFC 4475 section 3.1.2), forget the rest."""
-        self.dropped += 1
+        self._unwanted += 1
         request = error.request
         if request is None or request.method == "ACK":
             return
         if "Via" not in request.headers:
             return
         try:
-            target = self._note_source(request, flow)
+            target = _note_source(request, flow)
         except (RemoteProtocolError, LocalProtocolError):
             target = flow  # its Via cannot be read, but where it came from is known
         try:
@@ -488,45 +335,15 @@ class Core:
             return
         self._stack.send(target, refusal)
 
-    # --- helpers --------------------------------------------------------------------------------------------
 
-    def _answer(self, request: Request, status: int, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-        return answer(self._stack, request, status, to_tag=self._stateless_tag(request), headers=headers)
-
-    def _stateless_tag(self, request: Request) -> str:
-        """The same for each repeat of a request, and nothing else can be told from it (8.2.7)."""
-        what = f"{request.top_via.branch} {request.call_id}".encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(what, key=self._tag_key, digest_size=8).hexdigest()
-
-    def _note_source(self, request: Request, flow: Flow) -> Flow:
-        """Complete the top Via (18.2.1, RFC 3581) and give the flow on which the answer goes (18.2.2)."""
-        via = request.top_via
-        host, port = flow.remote
-        noted = via.with_source(host, port)
-        if noted != via:
-            request.replace_top_via(noted)
-        if flow.reliable or via.has_parameter("rport"):
-            return flow
-        back = via.port or DEFAULT_PORT
-        return (
-            flow if back == port else Flow(flow.transport, flow.local, (host, back), flow.advertised, flow.number)
-        )
-
-    def _identity_behind(self, request: Request, flow: Flow) -> Identity | None:
-        """The account over whose registrar a request came; the called user decides between several."""
-        behind = [
-            identity
-            for identity in self._identities.values()
-            if any(_same_server(registered.flow, flow) for registered in identity.registered.values())
-        ]
-        for identity in behind:
-            if identity.account.address.user == request.uri.user:
-                return identity
-        return behind[0] if behind else None
-
-
-def _same_server(known: Flow, flow: Flow) -> bool:
-    """A connection that the server made to us has a port of its own."""
-    return known.remote[0] == flow.remote[0] and (
-        known.reliable or flow.reliable or known.remote[1] == flow.remote[1]
-    )
+def _note_source(request: Request, flow: Flow) -> Flow:
+    """Complete the top Via (18.2.1, RFC 3581) and give the flow on which the answer goes (18.2.2)."""
+    via = request.top_via
+    host, port = flow.remote
+    noted = via.with_source(host, port)
+    if noted != via:
+        request.replace_top_via(noted)
+    if flow.reliable or via.has_parameter("rport"):
+        return flow
+    back = via.port or DEFAULT_PORT
+    return flow if back == port else Flow(flow.transport, flow.local, (host, back), flow.advertised, flow.number)
