@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 from firmware.media.audio import AudioStream
 from firmware.media.events import Digit, MediaEvent, MediaFault
+from firmware.media.feed import CameraFeed
 from firmware.media.leg import Inbox, MediaLeg
 from firmware.media.sound_card import SoundCard
 from firmware.media.tick import Tick
 from firmware.media.tones import COUNTRIES, TonePlayer, tone
-from firmware.media.video import CameraFeed, VideoStream
+from firmware.media.video import VideoStream
 from firmware.net.rtp_port import VIDEO_DSCP, RtpPort
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from drivers.camera.base import CameraError
-from firmware.media import video as video_module
+from firmware.media import feed as feed_module
 from firmware.media.events import MediaEvent, MediaFault
-from firmware.media.video import CameraFeed, VideoStream
+from firmware.media.feed import CameraFeed
+from firmware.media.video import VideoStream
 from firmware.net.rtp_port import RtpPort
 from firmware.rtp.h264 import Depacketizer
 from firmware.rtp.rtcp import (
@@ -118,12 +119,12 @@ def test_six_legs_get_the_same_picture_under_their_own_headers(bench: Bench) -> 
 def test_each_mode_is_packetized_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[object] = []
 
-    class Counting(video_module.Packetizer):
+    class Counting(feed_module.Packetizer):
         def packets(self, access_unit: bytes) -> list[tuple[bytes, bool]]:
             counts.append(self)
             return super().packets(access_unit)
 
-    monkeypatch.setattr(video_module, "Packetizer", Counting)
+    monkeypatch.setattr(feed_module, "Packetizer", Counting)
     legs = [bench.leg(mode=count % 2) for count in range(6)]
     bench.camera.take(keyframe=True)
     counts.clear()
@@ -241,7 +242,7 @@ def test_big_pictures_are_paced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     _, peer = bench.leg()
     _, other = bench.leg()
     monkeypatch.setattr(
-        video_module.time, "sleep", lambda s: pauses.append((s, len(peer.waiting()) + len(other.waiting())))
+        feed_module.time, "sleep", lambda s: pauses.append((s, len(peer.waiting()) + len(other.waiting())))
     )
     bench.camera.take(keyframe=True, size=30_000)
     assert [count for _, count in pauses] == [8] * 6
@@ -256,7 +257,7 @@ def test_sprop_parameter_sets_are_known_after_the_first_picture(bench: Bench) ->
 
 
 def test_a_camera_that_fails_is_told_and_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_module, "_RETRY_S", (0.01,))
+    monkeypatch.setattr(feed_module, "_RETRY_S", (0.01,))
     bench.camera.start_error = CameraError("/dev/video0 is busy")
     stream = VideoStream(RtpPort("127.0.0.1"), bench.events.append, "cname", bench.feed.request_keyframe)
     bench.streams.append(stream)
@@ -271,7 +272,7 @@ def test_a_camera_that_fails_is_told_and_tried_again(bench: Bench, monkeypatch: 
 
 
 def test_a_camera_that_fails_while_it_runs_is_started_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_module, "_RETRY_S", (0.01,))
+    monkeypatch.setattr(feed_module, "_RETRY_S", (0.01,))
     bench.leg()
     bench.camera.failure = "the encoder broke"
     wait_until(lambda: bench.faults, "the fault")
@@ -300,7 +301,7 @@ def test_pictures_are_received_and_a_loss_asks_for_an_idr() -> None:
         whole = picture(keyframe=True)
 
         def send(unit: bytes) -> None:
-            for payload, marker in video_module.Packetizer(1).packets(unit):
+            for payload, marker in feed_module.Packetizer(1).packets(unit):
                 peer.send(stream.port.port, payload, payload_type=96, marker=marker)
                 peer.timestamp -= 160
                 stream.read_media(time.monotonic(), time.time() - time.monotonic())
