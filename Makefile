@@ -8,7 +8,7 @@ SECONDS ?= 300
 
 help:
 	@echo "make demo    a door station on simulated hardware and an indoor monitor; one call, then yours to ring"
-	@echo "make test    the whole suite, with real peers (Kamailio, baresip, linphone, sipp)"
+	@echo "make test    the whole suite, with real peers (Kamailio, baresip, linphone, sipp, Chromium)"
 	@echo "make lint    ruff, mypy --strict, the floors of docs/architecture.md"
 	@echo "make bench   the measurements: a table here, JSON in build/bench.json"
 	@echo "make fuzz    coverage-guided fuzzing of what reads the network, SECONDS=300 in all"

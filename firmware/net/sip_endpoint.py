@@ -238,9 +238,9 @@ class SipEndpoint:
         self._core.transfer_progress(call, status, reason, self._loop.time())
         self._flush()
 
-    def message(self, target: Uri, text: str, *, account: str | None = None) -> int:
+    def message(self, target: Uri, text: str, *, account: str | None = None, binding: Binding | None = None) -> int:
         try:
-            return self._core.message(target, text, self._loop.time(), account=account)
+            return self._core.message(target, text, self._loop.time(), account=account, binding=binding)
         finally:
             self._flush()
 

@@ -233,8 +233,17 @@ class Core:
         if found is not None and found.transfer is not None:
             found.transfer.progress(status, reason, now)
 
-    def message(self, target: Uri, text: str, now: float, *, account: str | None = None) -> int:
-        """Send a short text (RFC 3428); `TextDelivered` says what became of the number returned.
+    def message(
+        self,
+        target: Uri,
+        text: str,
+        now: float,
+        *,
+        account: str | None = None,
+        binding: "Binding | None" = None,
+    ) -> int:
+        """Send a short text (RFC 3428); `TextDelivered` says what became of the number returned. `binding` as for
+        `invite`.
 
         LocalProtocolError for an account that is not configured, a URI that is not SIP's, or too long a text."""
         if target.scheme != "sip":
@@ -243,7 +252,7 @@ class Core:
         if account is not None and identity is None:
             raise LocalProtocolError(f"no account {account!r}")
         self._last_message += 1
-        Text(self._stack, self._last_message, target, identity, text).start(now)
+        Text(self._stack, self._last_message, target, identity, text, binding=binding).start(now)
         return self._last_message
 
     def info(self, call: int, content_type: str, body: bytes, now: float) -> None:

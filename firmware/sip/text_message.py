@@ -9,6 +9,7 @@ from firmware.sip.bodies import find_part
 from firmware.sip.errors import LocalProtocolError
 from firmware.sip.events import TextDelivered
 from firmware.sip.identity import Identity
+from firmware.sip.location import Binding
 from firmware.sip.message import Request, Response
 from firmware.sip.outgoing_request import OutgoingRequest
 from firmware.sip.stack import Stack
@@ -30,7 +31,16 @@ def text_of(request: Request) -> str | None:
 class Text:
     """One text of ours on its way."""
 
-    def __init__(self, stack: Stack, number: int, target: Uri, identity: Identity | None, text: str) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        number: int,
+        target: Uri,
+        identity: Identity | None,
+        text: str,
+        *,
+        binding: Binding | None = None,
+    ) -> None:
         body = text.encode("utf-8", "replace")
         if not body or len(body) > LONGEST_SENT:
             raise LocalProtocolError(f"a text has 1 to {LONGEST_SENT} bytes, this one {len(body)}")
@@ -42,6 +52,8 @@ class Text:
         request = Request("MESSAGE", target)
         headers = request.headers
         headers.add("Max-Forwards", "70")
+        for route in binding.path if binding is not None else ():
+            headers.add("Route", str(route))
         if identity is not None:
             for route in identity.routes():
                 headers.add("Route", str(route))
@@ -56,11 +68,12 @@ class Text:
         self._request = OutgoingRequest(
             stack,
             request,
-            identity.next_hop if identity is not None else target,
+            binding.next_hop if binding else identity.next_hop if identity is not None else target,
             self,
             identity=identity,
             next_cseq=self._next_cseq,
             prepare=self._prepare,
+            hint=binding.flow if binding is not None else None,
         )
 
     def start(self, now: float) -> None:

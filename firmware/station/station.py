@@ -522,13 +522,22 @@ class Station:
         return {"press": visit.press, "target": target}
 
     def message(self, target: str, text: str) -> dict[str, object]:
-        """Sends a short text to a target; the event `text-delivered` tells whether it arrived."""
+        """Sends a short text to a target, to each phone of a user; `text-delivered` tells whether it arrived."""
+        user = self.house.user(target)
+        phones = self.house.phones(user) if user is not None else ()
+        if user is not None and not phones:
+            raise ControlError(f"{user} is not registered; doorctl status shows who is")
+        number = 0
         try:
-            uri, account, _ = self._resolve(target, None)
-            number = self._phone.message(uri, text, account=account or None)
+            if user is None:
+                uri, account, _ = self._resolve(target, None)
+                number = self._phone.message(uri, text, account=account or None)
+                self._texts[number] = target
+            for phone in phones:
+                number = self._phone.message(phone.uri, text, binding=phone)
+                self._texts[number] = target
         except (ProtocolError, ValueError) as error:
             raise ControlError(f'no text can be sent to "{target}": {error}') from error
-        self._texts[number] = target
         return {"message": number, "target": target}
 
     def hangup(self) -> dict[str, object]:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import capture as wire
 from tests.support.baresip import MODULES, Baresip, write_tone
+from tests.support.browser import JSSIP, Browser
 from tests.support.capture import Capture
 from tests.support.dnsmasq import Dnsmasq
 from tests.support.kamailio import DOMAIN, Kamailio
@@ -92,6 +93,13 @@ class Peers:
         return self.start(
             Linphone(folder, user, free_port(8), server=server, password=password, microphone=microphone, **options)
         )
+
+    def browser(self, user: str, url: str, password: str, **options: Any) -> Browser:
+        """Its phone is starting; what becomes of it is among what the page has seen."""
+        _need("chromium")
+        if not JSSIP.exists():
+            pytest.skip(f"{JSSIP} is not there (make setup fetches it where npm is installed)")
+        return self.start(Browser(self._own(f"browser-{user}"), user, url, password, **options))
 
     def sipp(self, scenario: str, *, server: Kamailio | None = None, user: str = "", **options: Any) -> Sipp:
         """With `server` the phone is registered there as `user`."""

@@ -52,10 +52,14 @@ def _hold(port: int) -> bool:
     return True
 
 
+# Chromium refuses to speak to the port of another protocol (ERR_UNSAFE_PORT).
+_REFUSED = frozenset({10080})
+
+
 def free_port(span: int = 1) -> int:
     """An even port; it and the `span - 1` (at most 9) after it are free."""
     for _ in range(500):
         port = next(_numbers)
-        if _hold(port) and all(_is_free(port + offset) for offset in range(span)):
+        if port not in _REFUSED and _hold(port) and all(_is_free(port + offset) for offset in range(span)):
             return port
     raise AssertionError("no free port among 500 tried")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from firmware.sip.events import UserRefused, UserRegistered, UserUnregistered
+from firmware.sip.events import TextDelivered, UserRefused, UserRegistered, UserUnregistered
 from firmware.sip.message import Response
 from tests.support.house import DOMAIN, PASSWORDS, Phone, connection, contacts_of, house
 from tests.support.sip_link import Bench, reply
@@ -431,6 +431,20 @@ def test_a_phone_behind_nat_is_reached_at_the_address_that_was_seen():
     ((flow, invite),) = door.sent_on()
     assert flow.remote == ("203.0.113.9", 31000)
     assert str(invite.uri) == "sip:anna@192.168.1.20:5060"
+
+
+def test_a_text_goes_over_the_connection_and_through_the_proxies_of_a_binding():
+    door = bench()
+    flow = connection(7)
+    Phone(door, flow=flow).register(headers=[("Path", "<sip:edge.test;lr>"), ("Supported", "path")])
+    (binding,) = door.core.bindings("anna", door.now)
+    number = door.core.message(binding.uri, "Parcel", door.now, binding=binding)
+    ((used, text),) = door.sent_on()
+    assert used == flow
+    assert (str(text.uri), text.body) == (str(binding.uri), b"Parcel")
+    assert [str(route) for route in text.routes] == ["<sip:edge.test;lr>"]
+    door.receive(reply(text, 200), flow)
+    assert TextDelivered(number, 200, "OK") in door.events()
 
 
 def test_a_phone_behind_nat_gets_what_follows_its_answer_where_it_was_seen_too():

@@ -65,8 +65,9 @@ class Phone:
     def transfer_progress(self, call, status, reason):
         self.transfers.append((call, status))
 
-    def message(self, target, text, *, account=None):
+    def message(self, target, text, *, account=None, binding=None):
         self.texts.append((str(target), text, account))
+        self.over += [binding] if binding is not None else []
         return len(self.texts)
 
 
@@ -503,6 +504,26 @@ def test_a_user_without_a_phone_fails_at_once_and_says_so(anna):
     (failed,) = anna.kinds(events.LegFailed)
     assert failed.reason == "anna is not registered"
     assert [uri for _, uri, *_ in anna.phone.invites] == ["sip:101@pbx.example.org"]
+
+
+def test_a_text_to_a_user_goes_to_each_of_his_phones(anna):
+    phones = anna.phone.users["anna"] = (a_phone_of_anna(5060), a_phone_of_anna(5070))
+    anna.station.message("anna", "Parcel")
+    assert [(uri, account) for uri, _, account in anna.phone.texts] == [
+        ("sip:anna@192.0.2.7:5060", None),
+        ("sip:anna@192.0.2.7:5070", None),
+    ]
+    assert anna.phone.over == [*phones]
+    anna.sip(sip_events.TextDelivered(1, 200, "OK"), sip_events.TextDelivered(2, 480, ""))
+    assert [(told.target, told.status) for told in anna.kinds(events.TextDelivered)] == [
+        ("anna", 200),
+        ("anna", 480),
+    ]
+
+
+def test_a_text_to_a_user_without_a_phone_is_refused_at_once(anna):
+    with pytest.raises(ControlError, match="anna is not registered"):
+        anna.station.message("anna", "Parcel")
 
 
 def test_the_invite_event_names_the_phone_that_rings(anna):
