@@ -514,7 +514,8 @@ def test_a_text_to_a_user_goes_to_each_of_his_phones(anna):
         ("sip:anna@192.0.2.7:5070", None),
     ]
     assert anna.phone.over == [*phones]
-    anna.sip(sip_events.TextDelivered(1, 200, "OK"), sip_events.TextDelivered(2, 480, ""))
+    anna.sip(sip_events.TextDelivered(1, 200, "OK"))
+    anna.sip(sip_events.TextDelivered(2, 480, ""))
     assert [(told.target, told.status) for told in anna.kinds(events.TextDelivered)] == [
         ("anna", 200),
         ("anna", 480),
