@@ -97,14 +97,18 @@ class SimulatedAudio:
         """20 ms go by: the speaker plays what is queued, the microphone hears its source and the room."""
         self._frames += 1
         size = self._frame_bytes
+        queued = len(self._queue)
+        if queued < size:
+            self.underruns += 1
+            self._queue += bytes(size - queued)
+        heard = self._next_source_frame()
+        if self._file is None and not self._echo_gain:
+            del self._queue[:size]
+            return heard
         played = bytes(self._queue[:size])
         del self._queue[:size]
-        if len(played) < size:
-            self.underruns += 1
-            played += bytes(size - len(played))
         if self._file is not None:
             self._file.write(played)
-        heard = self._next_source_frame()
         if self._echo_gain:
             # Appended before it is cut, so that a delay of 0 is heard in the same period.
             self._room += audioop.mul(played, 2, self._echo_gain)

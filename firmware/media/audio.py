@@ -8,6 +8,7 @@ need not wait for the tick. Mixing with other legs and the sound card are the ti
 import audioop
 import os
 import secrets
+import struct
 import time
 from collections.abc import Callable
 
@@ -28,6 +29,7 @@ _QUIET_PEAK = 250  # -42 dBFS: below it a shift of the delay is not heard
 _STATIC = {0: "PCMU", 8: "PCMA"}  # RFC 3551: what may come without having been agreed by number
 _EVENT_PAYLOAD_TYPE = 101
 _CONTROL_BATCH = 32
+_REST = struct.Struct("!2xHII").unpack_from  # sequence, timestamp, SSRC
 
 
 class AudioStream(RtpStream):
@@ -50,6 +52,8 @@ class AudioStream(RtpStream):
         self._codec: AudioCodec | None = None
         self._payload_type = 0
         self._receive_payload_type = -1
+        self._usual = b""  # the first two octets of a packet in the agreed codec
+        self._usual_source: Address | None = None  # whom the latch is locked on
         # Sorted out from the first datagram on, and kept by the kernel until `connect`: a code that is typed while
         # the answer is still on its way must not be overtaken by its own last digit.
         self._event_payload_type = _EVENT_PAYLOAD_TYPE
@@ -85,6 +89,8 @@ class AudioStream(RtpStream):
             self._codec = codec
             self._payload_type = agreed.codec.payload_type
             self._receive_payload_type = agreed.codec.receive_payload_type
+            self._usual = bytes((0x80, self._receive_payload_type))
+            self._usual_source = None
             # Some phones do not say that they send telephone-events and do, with the number we offered.
             events = agreed.dtmf.receive_payload_type if agreed.dtmf is not None else _EVENT_PAYLOAD_TYPE
             if events != self._event_payload_type:
@@ -145,6 +151,24 @@ class AudioStream(RtpStream):
             if digit is not None:
                 self._on_digit(digit, now)
 
+    def _goes_on(self, data: bytes, source: tuple[str | int, ...], arrival_s: float) -> bool:
+        """Nearly every packet: the agreed codec, from the locked source, exactly where the last one ended."""
+        jitter, reception = self._jitter, self._reception
+        if data[:2] != self._usual or source[:2] != self._usual_source or len(data) < 12:
+            return False
+        sequence, timestamp, ssrc = _REST(data)
+        if jitter is None or reception is None or reception.ssrc != ssrc:
+            return False
+        payload = data[12:]
+        if not jitter.put_next(ssrc, sequence, timestamp, payload, arrival_s):
+            return False
+        reception.note(sequence, timestamp, arrival_s)
+        self._received_packets += 1
+        self._received_octets += len(payload)
+        self._heard_s = arrival_s
+        self._lost_reported = False
+        return True
+
     def _receive(self, packet: RtpPacket, source: Address, arrival_s: float) -> None:
         kind = packet.payload_type
         if kind != self._receive_payload_type:
@@ -165,6 +189,8 @@ class AudioStream(RtpStream):
         self._heard_s = arrival_s
         self._lost_reported = False
         jitter.put(packet, arrival_s)
+        if self.latch.locked:
+            self._usual_source = source
 
     def _converted(self, payload_type: int, payload: bytes) -> bytes:
         """Some gateways send whichever G.711 they like, whatever was agreed."""

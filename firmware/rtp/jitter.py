@@ -165,6 +165,35 @@ class JitterBuffer:
         if len(queue) > _MAX_QUEUE:
             del queue[0]
 
+    def put_next(self, ssrc: int, sequence: int, timestamp: int, payload: bytes, arrival_s: float) -> bool:
+        """Take the packet that goes on exactly where the last one ended; False leaves it to `put`.
+
+        Does what `put` does for it, in a fifth of the code: a tick finds none of it in the caches, so it
+        costs what it walks through.
+        """
+        tick = self._tick
+        expected = self._last_timestamp + tick
+        if (
+            sequence != self._highest + 1 & 0xFFFF
+            or ssrc != self._ssrc
+            or timestamp != expected & 0xFFFFFFFF
+            or not self._playing
+            or self._samples_of(payload) != tick
+            or expected + tick <= self._next
+        ):
+            return False
+        lateness = int(arrival_s * self._clock_hz) - expected
+        queue, unsorted, ordered = self._queue, self._unsorted, self._sorted
+        if len(unsorted) >= _UNSORTED - 1 or len(queue) >= _MAX_QUEUE or not ordered[0] <= lateness <= ordered[-1]:
+            return False
+        unsorted.append(lateness)
+        self._last_timestamp = expected
+        self._highest += 1
+        self._seen = (self._seen << 1 | 1) & 0xFFFFFFFFFFFFFFFF
+        self.received += 1
+        queue.append(_NEW(_Queued, (expected, self._highest + 0x10000, payload, tick, False)))
+        return True
+
     def _sort(self) -> None:
         ordered, window = self._sorted, self._window
         for lateness in self._unsorted:

@@ -387,3 +387,46 @@ def test_whatever_arrives_a_tick_is_a_tick_and_memory_is_bounded(program: list[l
         assert len(buffer._queue) <= 64
         assert len(buffer._window) == len(buffer._sorted) <= 150
         assert len(buffer._events) <= 64
+
+
+# A stream that mostly goes on, with all that networks and senders do to it now and then.
+going_on = st.tuples(
+    st.sampled_from([1] * 12 + [0, 2, 3, -1, 40]),  # how far the sequence number steps
+    st.sampled_from([160] * 12 + [0, 80, 320, -160, 100000]),  # and the timestamp
+    st.sampled_from([160] * 12 + [80, 240, 0]),  # the payload's size
+    st.sampled_from([77] * 20 + [78]),
+    st.sampled_from([0.0, 0.001, 0.002, 0.004, 0.03]),  # late by
+    st.integers(min_value=1, max_value=2),  # packets in a tick
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(going_on, min_size=20, max_size=120), st.sampled_from([0, 65500]), st.sampled_from([0, 0xFFFFF000]))
+def test_the_short_way_into_the_buffer_leads_where_the_long_one_does(
+    steps: list[tuple[int, int, int, int, float, int]], sequence: int, timestamp: int
+) -> None:
+    long, short = JitterBuffer(8000), JitterBuffer(8000)
+    for tick, (step, span, size, ssrc, late_s, count) in enumerate(steps):
+        for _ in range(count if tick % 9 == 0 else 1):
+            sequence, timestamp = (sequence + step) & 0xFFFF, (timestamp + span) & 0xFFFFFFFF
+            packet = RtpPacket(0, False, sequence, timestamp, ssrc, bytes([sequence & 0xFF]) * size)
+            arrival_s = 100 + tick * 0.02 + late_s
+            long.put(packet, arrival_s)
+            if not short.put_next(ssrc, sequence, timestamp, packet.payload, arrival_s):
+                short.put(packet, arrival_s)
+        now_s = 100.015 + tick * 0.02
+        assert short.pop(now_s) == long.pop(now_s)
+        assert vars(short) == vars(long)
+
+
+def test_a_steady_stream_takes_the_short_way() -> None:
+    buffer = JitterBuffer(8000)
+    short = 0
+    for number in range(400):
+        packet, arrival_s = audio(number), 5 + number * 0.02
+        if buffer.put_next(SSRC, packet.sequence, packet.timestamp, packet.payload, arrival_s):
+            short += 1
+        else:
+            buffer.put(packet, arrival_s)
+        buffer.pop(arrival_s + 0.01)
+    assert short > 300
