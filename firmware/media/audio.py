@@ -102,6 +102,11 @@ class AudioStream(RtpStream):
                 self._receives = agreed.receives
                 self._heard_again(time.monotonic())
 
+    def rebind(self, port: RtpPort) -> RtpPort:
+        with self.lock:
+            port.select_control((self._event_payload_type,))
+            return super().rebind(port)
+
     def set_audio(self, *, talk: bool, listen: bool) -> None:
         with self.lock:
             self.talk = talk

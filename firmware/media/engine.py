@@ -21,6 +21,7 @@ from firmware.media.events import Digit, MediaEvent, MediaFault
 from firmware.media.feed import CameraFeed
 from firmware.media.leg import Inbox, MediaLeg
 from firmware.media.sound_card import SoundCard
+from firmware.media.stream import RtpStream
 from firmware.media.tick import Tick
 from firmware.media.tones import COUNTRIES, TonePlayer, tone
 from firmware.media.video import VideoStream
@@ -119,12 +120,9 @@ class Engine:
             audio.close()
             raise
         opened = MediaLeg(self, leg, audio, video_stream, inbox, loop)
-        sockets = self._tick.sockets
-        sockets.add(audio.port.media.fileno(), audio.read_media)
-        sockets.add(audio.port.rtcp.fileno(), audio.read_rtcp)
+        self.watch(audio)
         if video_stream is not None:
-            sockets.add(video_stream.port.media.fileno(), video_stream.read_media)
-            sockets.add(video_stream.port.rtcp.fileno(), video_stream.read_rtcp)
+            self.watch(video_stream)
         with self._lock:
             self._legs = (*self._legs, opened)
             self._tick.audio = (*self._tick.audio, audio)
@@ -171,13 +169,23 @@ class Engine:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
             self._call_soon(function)
 
+    def watch(self, stream: RtpStream) -> None:
+        """From now on the tick reads what comes for `stream`."""
+        sockets = self._tick.sockets
+        sockets.add(stream.port.media.fileno(), stream.read_media)
+        sockets.add(stream.port.rtcp.fileno(), stream.read_rtcp)
+
+    def unwatch(self, port: RtpPort) -> None:
+        """Before the sockets of `port` close."""
+        sockets = self._tick.sockets
+        sockets.remove(port.media.fileno())
+        sockets.remove(port.rtcp.fileno())
+
     def forget(self, leg: MediaLeg, audio: AudioStream, video: VideoStream | None) -> None:
         """A leg closes; called by it, before its sockets close."""
-        sockets = self._tick.sockets
         for stream in (audio, video):
             if stream is not None:
-                sockets.remove(stream.port.media.fileno())
-                sockets.remove(stream.port.rtcp.fileno())
+                self.unwatch(stream.port)
         with self._lock:
             self._legs = tuple(other for other in self._legs if other is not leg)
             self._tick.audio = tuple(other for other in self._tick.audio if other is not audio)

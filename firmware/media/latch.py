@@ -55,6 +55,11 @@ class Latch:
         self._locked = False
         return True
 
+    def reopen(self) -> None:
+        """We have another address ourselves: a NAT of the peer's may show it at another one from now on."""
+        self._rank = self._packets = 0
+        self._locked = False
+
     def admit(self, source: Address) -> bool:
         """One plausible RTP packet came from `source`: does it count?"""
         if self._locked and source == self.remote:

@@ -16,6 +16,7 @@ from firmware.media.events import Digit, MediaEvent
 from firmware.media.stream import Statistics
 from firmware.media.tones import TonePlayer, tone
 from firmware.media.video import VideoStream
+from firmware.net.rtp_port import RtpPort
 from firmware.sdp.agreement import Agreement
 
 if TYPE_CHECKING:
@@ -72,8 +73,6 @@ class MediaLeg:
         loop: asyncio.AbstractEventLoop | None,
     ) -> None:
         self.name = name
-        self.audio_port = audio.port.port
-        self.video_port = video.port.port if video is not None else None
         self._engine = engine
         self._audio = audio
         self._video = video
@@ -82,6 +81,14 @@ class MediaLeg:
         self._country = engine.country
         self._closed = False
         self._reading = False
+
+    @property
+    def audio_port(self) -> int:
+        return self._audio.port.port
+
+    @property
+    def video_port(self) -> int | None:
+        return self._video.port.port if self._video is not None else None
 
     @property
     def profile_level_id(self) -> str:
@@ -101,15 +108,51 @@ class MediaLeg:
             return
         self._audio.set_audio(talk=talk, listen=listen)
         self._audio.connect(agreement.audio)
-        control = self._audio.port.control
-        if self._loop is not None and control is not None and not self._reading:
-            self._reading = True
-            self._loop.add_reader(control.fileno(), self._audio.read_control)
+        self._read_control(on=True)
         if self._video is not None:
             if self._video.connect(agreement.video):
                 self._engine.feed(self._video)
             else:
                 self._engine.starve(self._video)
+
+    def move(self, host: str) -> None:
+        """Our address is another one: go on from `host`, over new ports, as the same senders (RFC 3264 8.3.1).
+
+        The peer is to be told by an offer; until it knows, what we send may be all that arrives. OSError where no
+        ports can be had on `host`: all stays as it was.
+        """
+        if self._closed:
+            return
+        streams = [stream for stream in (self._audio, self._video) if stream is not None]
+        ports: list[RtpPort] = []
+        try:
+            ports.extend(stream.port.again(host) for stream in streams)
+        except OSError:
+            for port in ports:
+                port.close()
+            raise
+        reading = self._reading
+        self._read_control(on=False)
+        for stream, port in zip(streams, ports, strict=True):
+            before = stream.rebind(port)
+            self._engine.unwatch(before)
+            before.close()
+            self._engine.watch(stream)
+        if reading:
+            self._read_control(on=True)
+        self.request_keyframe()  # what was under way is lost
+
+    def _read_control(self, *, on: bool) -> None:
+        """Digits arrive on a socket of their own, where the kernel sorts them out."""
+        control = self._audio.port.control
+        if self._loop is None or control is None or on is self._reading:
+            return
+        if on:
+            self._loop.add_reader(control.fileno(), self._audio.read_control)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                self._loop.remove_reader(control.fileno())
+        self._reading = on
 
     def set_audio(self, *, talk: bool, listen: bool) -> None:
         self._audio.set_audio(talk=talk, listen=listen)
@@ -146,10 +189,7 @@ class MediaLeg:
         if not self._closed:
             self._closed = True
             self._inbox.shut()
-            control = self._audio.port.control
-            if self._loop is not None and control is not None:
-                with contextlib.suppress(RuntimeError):  # the loop is closed already
-                    self._loop.remove_reader(control.fileno())
+            self._read_control(on=False)
             self._engine.forget(self, self._audio, self._video)
             self._audio.close()
             if self._video is not None:

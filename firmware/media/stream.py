@@ -64,7 +64,7 @@ class RtpStream:
             now,
             wall_offset_s=time.time() - now,
         )
-        self._scope = port.media.getsockname()[3] if port.media.family == socket.AF_INET6 else 0
+        self._scope = _scope(port)
         self._destination: tuple[str | int, ...] | None = None
         self._rtcp_target: Address | None = None
         self._rtcp_source: Address | None = None
@@ -94,6 +94,22 @@ class RtpStream:
         resumed = self._destination is None
         self._route()
         return moved or resumed
+
+    def rebind(self, port: RtpPort) -> RtpPort:
+        """Go on over `port`, on another address of ours: same SSRC and numbering, the latch open again.
+
+        Returns the port of before, for the caller to close.
+        """
+        with self.lock:
+            before, self.port = self.port, port
+            self._scope = _scope(port)
+            self._rtcp_source = None
+            self.latch.reopen()
+            if port.media.family != before.media.family:  # until the peer names an address of this family
+                self._destination = self._rtcp_target = None
+            elif self._destination is not None:
+                self._route()
+            return before
 
     def _literal(self, host: str, port: int) -> Address | None:
         """The address as the kernel will spell it. None for what a send would fail on, or resolve a name for."""
@@ -284,6 +300,11 @@ class RtpStream:
         self.closed = True
         self.sending = False
         self.port.close()
+
+
+def _scope(port: RtpPort) -> int:
+    """The interface that a link-local IPv6 address belongs to."""
+    return int(port.media.getsockname()[3]) if port.media.family == socket.AF_INET6 else 0
 
 
 def _arrival(ancillary: list[tuple[int, int, bytes]], now: float, wall_offset_s: float) -> float:

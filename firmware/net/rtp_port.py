@@ -48,6 +48,7 @@ class RtpPort:
         receive_buffer: int = 0,
     ) -> None:
         self.host = host
+        self._options = (ports, dscp, control, receive_buffer)
         self.media, self.rtcp = _bind_pair(host, ports)
         self.control: socket.socket | None = None
         self.port: int = self.media.getsockname()[1]
@@ -64,6 +65,11 @@ class RtpPort:
         except BaseException:
             self.close()
             raise
+
+    def again(self, host: str) -> "RtpPort":
+        """Another port of the same kind on `host`, `select_control` apart. OSError as above."""
+        ports, dscp, control, receive_buffer = self._options
+        return RtpPort(host, ports=ports, dscp=dscp, control=control, receive_buffer=receive_buffer)
 
     def _open_control(self, dscp: int) -> socket.socket | None:
         if not sys.platform.startswith("linux"):

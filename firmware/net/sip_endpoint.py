@@ -226,6 +226,14 @@ class SipEndpoint:
         self._core.reject_offer(call, status, self._loop.time(), dialog=dialog)
         self._flush()
 
+    def reoffer(self, call: int, sdp: bytes) -> None:
+        self._core.reoffer(call, sdp, self._loop.time())
+        self._flush()
+
+    def refresh(self, call: int) -> None:
+        self._core.refresh(call, self._loop.time())
+        self._flush()
+
     def accept_transfer(self, call: int) -> None:
         self._core.accept_transfer(call, self._loop.time())
         self._flush()

@@ -47,6 +47,7 @@ from firmware.sip.events import (
     CallEnded,
     EndedBy,
     InfoReceived,
+    NetworkChanged,
     OfferDue,
     OfferRefused,
     Reoffered,
@@ -80,12 +81,12 @@ class Calls:
         self.last_number += 1
         return self.last_number
 
-    def network_changed(self, now: float) -> None:
-        """Our address may be another one: whoever we talk with hears of it, so that his BYE finds us."""
-        for call in tuple(self.by_number.values()):
+    def network_changed(self) -> None:
+        """Our address may be another one; what is to be said of it is the station's affair."""
+        for call in self.by_number.values():
             if call.flow is not None and not call.flow.reliable:
                 call.flow = None  # bound to an address that may be gone
-            call.refresh(now)
+            self.stack.emit(NetworkChanged(call.number))
 
     def flow_closed(self, flow: Flow) -> None:
         for call in self.by_number.values():

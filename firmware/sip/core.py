@@ -124,7 +124,7 @@ class Core:
         self._stack.forget_network()
         for registration in self._registrations:
             registration.network_changed(now)
-        self._calls.network_changed(now)
+        self._calls.network_changed()
 
     def send_failed(self, flow: Flow, error: str, now: float) -> None:
         """A datagram could not be sent, or ICMP came back for one."""

@@ -140,6 +140,14 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """Our address may be another one. Whom we talk with hears of it, so that his BYE finds us: by `refresh`, or by
+    `reoffer` where the address of our media is another too. Told of a call that only rings as well."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
 class TransferAsked:
     """The peer wants us to call `target` in its stead (RFC 3515). Answer with `accept_transfer` or
     `refuse_transfer`. `referred_by` is what it says of itself and proves nothing."""
@@ -240,6 +248,7 @@ Event = (
     | OfferDue
     | OfferReduced
     | Refreshed
+    | NetworkChanged
     | TransferAsked
     | InfoReceived
     | TextReceived

@@ -51,8 +51,11 @@ class Leg:
         self.phone = ""  # which of a user's phones this is, for people
         self.direction: Literal["outgoing", "incoming"] = "outgoing"
         self.call = 0
+        self.towards = host  # whom the packets go to first: what our own address depends on
         self.reader = reader
-        self._host = host
+        self.host = host  # our own address, where media comes to
+        self.offer_due = False  # an offer of ours had to wait for its turn
+        self._told_host = ""  # in our last description
         self._settings = settings
         self._sdp = OfferAnswer(session_id)
         self._forks: dict[str, OfferAnswer] = {}  # by early dialog, until one of them answers
@@ -64,8 +67,21 @@ class Leg:
             name, host, lambda event: on_media(self, event), video=settings.video
         )
 
+    @property
+    def moved(self) -> bool:
+        """The peer does not know yet where our media is."""
+        return self._told_host not in ("", self.host)
+
+    def move(self, host: str) -> None:
+        """Our own address towards the peer is `host` now: media goes on from there. OSError: it does not."""
+        if host != self.host:
+            self.media.move(host)
+            self.host = host
+
     def offer(self) -> bytes:
-        return self._sdp.create_offer(self._local())
+        offer = self._sdp.create_offer(self._local())
+        self._told_host = self.host
+        return offer
 
     def offer_without_picture(self) -> bytes:
         """For a phone that refuses our offer as it is; b"" where that has no picture anyway."""
@@ -150,9 +166,20 @@ class Leg:
         if not sdp or sdp == self._heard_sdp or self._sdp.state is not State.STABLE:
             return
         self._sdp.repeat_offer(self._local())
+        self.offer_answered(sdp)
+
+    def offer_answered(self, sdp: bytes) -> None:
+        """The answer to an offer of ours in the answered call; after a wrong one the session stays as it was."""
+        if self._sdp.state is not State.LOCAL_OFFER:
+            return
         wrong = self.answered(sdp)
         if wrong:
-            log.warning("leg %s: refresh: %s; the session stays as it was", self.name, wrong)
+            log.warning("leg %s: %s; the session stays as it was", self.name, wrong)
+            self._sdp.reject_offer()
+
+    def offer_refused(self) -> None:
+        """The same refused, or to be made again when there is room for it."""
+        if self._sdp.state is State.LOCAL_OFFER:
             self._sdp.reject_offer()
 
     def answer(self, sdp: bytes, dialog: str = "") -> bytes:
@@ -163,6 +190,7 @@ class Leg:
         if agreement.audio is None:
             raise SdpError("the offer has no sound that is understood here")
         self._shown, self._heard_sdp = dialog, sdp
+        self._told_host = self.host
         self._connect(agreement)
         return answer
 
@@ -178,7 +206,7 @@ class Leg:
 
     def _local(self) -> LocalMedia:
         return LocalMedia(
-            host=self._host,
+            host=self.host,
             audio_port=self.media.audio_port,
             video_port=self.media.video_port,
             audio_codecs=self._settings.audio_codecs,

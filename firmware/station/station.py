@@ -9,7 +9,9 @@ import asyncio
 import logging
 import secrets
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Literal
 
 from firmware.config import Button, Config
@@ -215,6 +217,7 @@ class Station:
                     return
                 self._handing_on(leg, OK, "")
                 leg.reader.answered = True
+                self._tell_address(leg)
                 visit.leg_answered(leg.name, now)
             case sip_events.CallEnded():
                 self._leg_over(leg, visit, event.by, event.status, event.reason)
@@ -223,6 +226,8 @@ class Station:
                 wrong = leg.acknowledged(event.sdp)
                 if wrong:
                     self._unusable(leg, visit, wrong)
+                else:
+                    self._tell_address(leg)
                 return
             case sip_events.Reoffered():
                 self._reoffered(leg, event.sdp, event.dialog)
@@ -230,11 +235,46 @@ class Station:
                 leg.reduced()
             case sip_events.Refreshed():
                 leg.refreshed(event.sdp)
+            case sip_events.NetworkChanged():
+                self._network_changed(leg)
+            case sip_events.OfferAnswered():
+                leg.offer_answered(event.sdp)
+                self._tell_address(leg)
+            case sip_events.OfferRefused():
+                leg.offer_refused()
+                leg.offer_due = event.again
+            case sip_events.OfferDue():
+                if leg.offer_due:
+                    self._reoffer(leg)
             case sip_events.TransferAsked():
                 self._transfer(leg, visit, event)
             case sip_events.InfoReceived():
                 self._info(leg, event)
         self._carry_out(visit)
+
+    def _network_changed(self, leg: Leg) -> None:
+        """Media goes on from the address that we have now, and the peer hears of it."""
+        host = self._phone.local_host_towards(leg.towards)
+        if host != leg.host and ip_address(host).is_loopback:
+            return  # there is no way to the peer now; the next change may bring one
+        try:
+            leg.move(host)
+        except OSError as error:
+            log.warning("leg %s: no media ports on %s: %s", leg.name, host, error)
+        if leg.moved:
+            self._tell_address(leg)
+        elif leg.reader.answered:
+            self._phone.refresh(leg.call)
+
+    def _tell_address(self, leg: Leg) -> None:
+        """Offer the address that media has moved to, as soon as the call lets us."""
+        if leg.moved and leg.reader.answered:
+            self._reoffer(leg)
+
+    def _reoffer(self, leg: Leg) -> None:
+        leg.offer_due = False
+        with suppress(OutOfTurn):  # an offer of ours is out: its answer brings us back here
+            self._phone.reoffer(leg.call, leg.offer())
 
     def _unusable(self, leg: Leg, visit: Visit, wrong: str) -> None:
         """There is no media that both sides could use."""
@@ -376,7 +416,7 @@ class Station:
             raise SdpError("somebody is taking over this call already")
         try:
             leg = self._open_leg(name, visit, caller, event.account, event.source.local[0], "incoming")
-            leg.call = event.call
+            leg.call, leg.towards = event.call, event.source.remote[0]
             # Without an offer ours goes into the 200, and the ACK brings the answer.
             answer = leg.answer(event.sdp) if event.sdp else leg.offer()
         except (OSError, SdpError):
@@ -664,6 +704,7 @@ class Station:
             self._faults.set(f"target {target}", f"cannot be called: {error}", "correct the target, or the network")
             self._not_started(visit, name, error)
             return
+        leg.towards = str(via)
         leg.phone = describe_phone(binding) if binding is not None else ""
         button = self._config.button(visit.plan.name)
         try:

@@ -1,4 +1,4 @@
-"""What was on the wire: tcpdump on the loopback interface, its file read back as datagrams.
+"""What was on the wire: tcpdump on the loopback or another interface, its file read back as datagrams.
 
 IPv4 and IPv6 UDP and TCP payloads with the kernel's time stamps; no reassembly of either. Needs root, as
 tcpdump does; `why_not()` says what is missing.
@@ -39,10 +39,10 @@ def why_not() -> str:
 class Capture:
     """`expression` is tcpdump's filter, such as "udp portrange 20000-20099"."""
 
-    def __init__(self, folder: Path, expression: str, name: str = "capture") -> None:
+    def __init__(self, folder: Path, expression: str, name: str = "capture", interface: str = "lo") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / f"{name}.pcap"
-        command = ["tcpdump", "-i", "lo", "-n", "-U", "-Z", "root", "-B", "4096", "--immediate-mode"]
+        command = ["tcpdump", "-i", interface, "-n", "-U", "-Z", "root", "-B", "4096", "--immediate-mode"]
         self.program = Program(name, [*command, "-w", str(self.file), *expression.split()], folder)
 
     def start(self) -> None:

@@ -126,10 +126,10 @@ class Peers:
             Portero(self._own(f"station{self._count(Portero)}"), free_port(2), transport=transport, **options)
         )
 
-    def capture(self, expression: str, name: str = "capture") -> Capture:
+    def capture(self, expression: str, name: str = "capture", interface: str = "lo") -> Capture:
         if missing := wire.why_not():
             pytest.skip(missing)
-        return self.start(Capture(self._own("capture"), expression, name))
+        return self.start(Capture(self._own("capture"), expression, name, interface))
 
     def _count(self, kind: type) -> str:
         """What tells the folder of the next one of a kind from those before: nothing for the first."""

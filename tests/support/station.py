@@ -84,10 +84,12 @@ class Portero:
         fingerprint: str = "",
         certificate: Certificate | None = None,
         environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         """`account` has more keys of the account at `server` (None takes one away), `ca_file` who signed that
         server's certificate, `fingerprint` which one it is. With a `certificate` phones may come by TLS, to
-        the port above `sip_port`. `button` and `stage` have more keys of the button and of each of its stages."""
+        the port above `sip_port`. `button` and `stage` have more keys of the button and of each of its stages.
+        `within` is a command that runs the station, such as networks.Network.enter."""
         self.folder = folder
         self.host = host
         self.sip_port = sip_port
@@ -143,8 +145,8 @@ class Portero:
         self.configuration.chmod(0o600)
 
         arguments = ["--config", str(self.configuration)]
-        self.door = Program("portero-door", [str(BIN / "portero-door"), *arguments], folder)
-        run = [str(BIN / "portero"), "run", *arguments, "--log", "debug"]
+        self.door = Program("portero-door", [*within, str(BIN / "portero-door"), *arguments], folder)
+        run = [*within, str(BIN / "portero"), "run", *arguments, "--log", "debug"]
         self.program = Program("portero", run, folder, environment=environment)
         follow = [str(BIN / "doorctl"), "events", "--follow", "--json", "--since", "0", "--run-dir", str(self._run)]
         self._follower = Program("doorctl-events", follow, folder)

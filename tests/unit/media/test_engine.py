@@ -15,6 +15,7 @@ from drivers.camera.simulated import SimulatedCamera
 from firmware.media.engine import Engine
 from firmware.media.events import Digit, MediaEvent, MediaFault, RtpStarted
 from firmware.media.leg import MediaLeg
+from firmware.rtp.packet import pack_rtp, parse_rtp
 from tests.support.media import ManualAudio, ManualCamera, Peer, agreement, audio, heard, until, video
 from tests.support.sound import level_db, longest_gap_ms, read_wav
 
@@ -392,3 +393,61 @@ def test_without_a_running_loop_digits_come_with_the_tick() -> None:
     device.run_free()
     door.close()
     phone.close()
+
+
+# --- another address -----------------------------------------------------------------------------------------
+
+
+def test_a_leg_that_moves_goes_on_as_the_same_sender_and_is_followed_by_its_digits() -> None:
+    told: list[MediaEvent] = []
+
+    async def test() -> None:
+        card = ManualAudio()
+        door = engine(lambda: card)
+        leg = door.open_leg("1.1", "127.0.0.1", told.append)
+        phone = Peer()
+        leg.connect(agreement(audio(phone.port)), talk=True, listen=True)
+        card.step(2)
+        before = [phone.receive() for _ in range(2)][-1]
+        ports, opened = (leg.audio_port, leg.video_port), descriptors()
+
+        leg.move("127.0.0.2")
+
+        assert ports != (leg.audio_port, leg.video_port)
+        assert descriptors() == opened
+        card.step()
+        data, source = phone.rtp.recvfrom(2048)
+        after = parse_rtp(data)
+        assert source == ("127.0.0.2", leg.audio_port)
+        assert (after.ssrc, after.sequence) == (before.ssrc, before.sequence + 1 & 0xFFFF)
+        key = pack_rtp(101, True, 7, 4000, 0x77, b"\x05\x0a\x00\xa0")  # the key 5
+        phone.rtp.sendto(key, source)
+        await until(lambda: any(isinstance(event, Digit) for event in told), "the key")
+        phone.rtp.sendto(pack_rtp(0, False, 8, 4160, 0x77, bytes(160)), source)
+
+        def received() -> bool:
+            card.step()
+            return leg.statistics()["audio_received"] == 2
+
+        await until(received, "sound at the new address")
+        card.run_free()
+        door.close()
+        phone.close()
+
+    run(test)
+
+
+def test_a_leg_that_finds_no_ports_at_the_new_address_stays_where_it_is() -> None:
+    async def test() -> None:
+        card = ManualAudio()
+        door = engine(lambda: card)
+        leg = door.open_leg("1.1", "127.0.0.1", lambda _: None, on_picture=lambda *_: None)
+        before, opened = (leg.audio_port, leg.video_port), descriptors()
+        with pytest.raises(OSError, match=r"192\.0\.2\.7"):
+            leg.move("192.0.2.7")
+        assert (leg.audio_port, leg.video_port) == before
+        assert descriptors() == opened
+        card.run_free()
+        door.close()
+
+    run(test)

@@ -86,3 +86,14 @@ def test_a_new_target_opens_the_window_again_and_the_same_does_not() -> None:
     assert not latch.locked
     assert latch.admit(moved)
     assert not latch.admit(SIGNALLED)
+
+
+def test_a_latch_that_opens_again_follows_whoever_comes_first_and_sends_on_meanwhile() -> None:
+    latch = aimed()
+    latch.admit(SIGNALLED)
+    latch.reopen()
+    assert latch.remote == SIGNALLED
+    assert latch.admit(BEHIND_NAT)
+    assert latch.remote == BEHIND_NAT
+    assert latch.admit(SIGNALLED)
+    assert latch.locked

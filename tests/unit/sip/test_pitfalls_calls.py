@@ -17,6 +17,7 @@ from firmware.sip.events import (
     CheckSync,
     IncomingCall,
     InfoReceived,
+    NetworkChanged,
     OfferAnswered,
     OfferDue,
     OfferRefused,
@@ -928,9 +929,12 @@ def test_an_ack_of_an_older_invite_does_not_end_the_repeats_of_the_newer_2xx() -
 
 def test_a_changed_network_is_told_to_whom_we_talk_with_and_to_nobody_who_only_rings() -> None:
     bench = Bench()
-    answered(bench, EVERYTHING)
-    call(bench)
+    talking, _ = answered(bench, EVERYTHING)
+    ringing, _ = call(bench)
     bench.core.network_changed(bench.now)
+    assert bench.of(NetworkChanged) == [NetworkChanged(talking), NetworkChanged(ringing)]
+    for number in (talking, ringing):
+        bench.core.refresh(number, bench.now)
     assert [m.method for m in bench.sent() if isinstance(m, Request)] == ["UPDATE"]
 
 

@@ -46,9 +46,10 @@ class Phone:
     def __init__(self) -> None:
         self.did: list[tuple[object, ...]] = []
         self.number = 0
+        self.host = "192.0.2.1"  # of the door, as phones see it
 
     def local_host_towards(self, _: str) -> str:
-        return "127.0.0.1"
+        return self.host
 
     def bindings(self, user: str) -> tuple[()]:
         return ()
@@ -79,6 +80,11 @@ class MediaLeg:
     sprop_parameter_sets: str = ""
     audio: tuple[bool, bool] = (False, False)
     connected: list[object] = field(default_factory=list)
+    moved_to: list[str] = field(default_factory=list)
+
+    def move(self, host: str) -> None:
+        self.moved_to.append(host)
+        self.audio_port += 10
 
     def connect(self, agreement: object, *, talk: bool, listen: bool) -> None:
         self.connected.append(agreement)
@@ -514,3 +520,105 @@ def test_an_attended_transfer_takes_the_place_of_the_call_in_which_it_was_agreed
     assert headers["Replaces"] == "abc@x;to-tag=1;from-tag=2"
     assert headers["Require"] == "replaces"
     assert headers["Subject"] == "Calle Mayor 5", "ours, not what the transferor wrote into the URI"
+
+
+# --- another address of our own ------------------------------------------------------------------------------
+
+
+def changed(house: House, host: str) -> None:
+    house.phone.host = host
+    house.sip(sip_events.NetworkChanged(1))
+
+
+def offered(house: House) -> tuple[str | None, int]:
+    """Address and sound port of the last offer within call 1."""
+    call, sdp = house.phone.of("reoffer")[-1]
+    assert call == 1
+    assert isinstance(sdp, bytes)
+    description = SessionDescription.parse(sdp)
+    return description.host, description.media[0].port
+
+
+def test_media_goes_on_from_the_new_address_and_the_peer_hears_of_it() -> None:
+    house = House()
+    house.talk()
+    changed(house, "192.0.2.77")
+    assert house.engine.legs["1.1"].moved_to == ["192.0.2.77"]
+    assert offered(house) == ("192.0.2.77", 40010)
+    (_, offer), media = house.phone.of("reoffer")[0], house.engine.legs["1.1"]
+    assert isinstance(offer, bytes)
+    before = len(media.connected)
+    house.sip(sip_events.OfferAnswered(1, answer_to(offer)))
+    assert len(media.connected) == before + 1
+    assert len(house.phone.of("reoffer")) == 1
+
+
+def test_a_network_that_brings_no_other_address_is_a_refresh() -> None:
+    house = House()
+    house.talk()
+    changed(house, "192.0.2.1")
+    assert house.phone.of("refresh") == [(1,)]
+    assert not house.engine.legs["1.1"].moved_to
+
+
+def test_while_there_is_no_way_out_nothing_is_moved_or_said() -> None:
+    house = House()
+    house.talk()
+    changed(house, "127.0.0.1")
+    assert not house.engine.legs["1.1"].moved_to
+    assert not house.phone.of("refresh")
+    changed(house, "192.0.2.77")
+    assert offered(house) == ("192.0.2.77", 40010)
+
+
+def test_an_address_that_changes_while_it_rings_is_offered_once_somebody_answers() -> None:
+    house = House()
+    offer = house.ring()
+    changed(house, "192.0.2.77")
+    assert house.engine.legs["1.1"].moved_to == ["192.0.2.77"]
+    assert not house.phone.of("reoffer")
+    house.sip(sip_events.CallAnswered(1, "tag", answer_to(offer)))
+    assert offered(house) == ("192.0.2.77", 40010)
+
+
+def test_a_second_change_is_told_after_the_answer_to_the_first() -> None:
+    house = House()
+    house.talk()
+    changed(house, "192.0.2.77")
+    changed(house, "192.0.2.78")
+    ((_, first),) = house.phone.of("reoffer")
+    assert isinstance(first, bytes)
+    house.sip(sip_events.OfferAnswered(1, answer_to(first)))
+    assert offered(house) == ("192.0.2.78", 40020)
+
+
+def test_an_offer_that_met_another_is_made_again_when_there_is_room() -> None:
+    house = House()
+    house.talk()
+    changed(house, "192.0.2.77")
+    house.sip(sip_events.OfferRefused(1, 491, "Request Pending", again=True))
+    assert len(house.phone.of("reoffer")) == 1
+    house.sip(sip_events.OfferDue(1))
+    assert len(house.phone.of("reoffer")) == 2
+    assert offered(house) == ("192.0.2.77", 40010)
+
+
+def test_a_peer_that_refuses_the_new_address_is_not_asked_for_ever() -> None:
+    house = House()
+    house.talk()
+    changed(house, "192.0.2.77")
+    house.sip(sip_events.OfferRefused(1, 488, "Not Acceptable Here"), sip_events.OfferDue(1))
+    assert len(house.phone.of("reoffer")) == 1
+
+
+def test_ports_that_cannot_be_had_leave_the_call_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    house.talk()
+
+    def none(_: str) -> None:
+        raise OSError("no free pair of RTP ports")
+
+    monkeypatch.setattr(house.engine.legs["1.1"], "move", none)
+    changed(house, "192.0.2.77")
+    assert not house.phone.of("reoffer")
+    assert house.phone.of("refresh") == [(1,)]
