@@ -393,7 +393,8 @@ class Incoming(Section, frozen=True, kw_only=True):
         tuple[Annotated[str, forms.CALLER], ...],
         says(
             "Who may call: users of the house by name, others by SIP URI. A From header alone proves nothing: a "
-            "user gives his password, others come through the account's server or from their own address.",
+            "user gives his password, others come over the very flow that the account is registered on or from "
+            "their own address. No sound or picture leaves before the caller's ACK.",
             ["anna", "sip:101@pbx.example.org"],
         ),
     ] = field(name="from", default=())

@@ -202,11 +202,11 @@ class Reception:
         return hashlib.blake2b(what, key=self._tag_key, digest_size=8).hexdigest()
 
     def _identity_behind(self, request: Request, flow: Flow) -> Identity | None:
-        """The account over whose registrar a request came; the called user decides between several."""
+        """The account over whose registered flow a request came; the called user decides between several."""
         behind = [
             identity
             for identity in self._identities.values()
-            if any(_same_server(registered.flow, flow) for registered in identity.registered.values())
+            if any(_same_flow(registered.flow, flow) for registered in identity.registered.values())
         ]
         for identity in behind:
             if identity.account.address.user == request.uri.user:
@@ -214,8 +214,10 @@ class Reception:
         return behind[0] if behind else None
 
 
-def _same_server(known: Flow, flow: Flow) -> bool:
-    """A connection that the server made to us has a port of its own."""
-    return known.remote[0] == flow.remote[0] and (
-        known.reliable or flow.reliable or known.remote[1] == flow.remote[1]
-    )
+def _same_flow(known: Flow, flow: Flow) -> bool:
+    """Whether a request came on the flow that we registered over: the very connection, since only its server has
+    shown who it is; by UDP from the server's address and port. Another connection from that address is anybody's
+    who lives there."""
+    if known.reliable:
+        return known.number == flow.number
+    return flow.transport == "udp" and known.remote == flow.remote

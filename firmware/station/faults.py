@@ -17,6 +17,10 @@ class Faults:
             self._open[where] = fault
             self.stream.publish(fault)
 
+    def unexpected(self, error: Exception) -> None:
+        """A bug of ours; the station goes on ringing."""
+        self.set("program", f"{type(error).__name__}: {error}", "see the journal; restart if calls fail")
+
     def clear(self, where: str) -> None:
         if self._open.pop(where, None) is not None:
             self.stream.publish(events.FaultCleared(where=where))

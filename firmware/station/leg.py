@@ -63,6 +63,8 @@ class Leg:
         self._shown = ""  # the early dialog that media goes to
         self._heard_sdp = b""  # the peer's last description
         self._talk = self._listen = False
+        self._awaits_ack = False
+        self._agreed: Agreement | None = None  # what media will follow with the ACK
         self.media: MediaLeg = engine.open_leg(
             name, host, lambda event: on_media(self, event), video=settings.video
         )
@@ -77,6 +79,10 @@ class Leg:
         if host != self.host:
             self.media.move(host)
             self.host = host
+
+    def await_acknowledgement(self) -> None:
+        """Nothing is sent before the ACK: it shows that our 2xx was read where the caller says it is."""
+        self._awaits_ack = True
 
     def offer(self) -> bytes:
         offer = self._sdp.create_offer(self._local())
@@ -152,6 +158,10 @@ class Leg:
     def acknowledged(self, sdp: bytes) -> str:
         """The ACK of our 2xx: it carries the answer where our 2xx carried the offer. Returns what is wrong where
         the call has no session at all; after a wrong answer to a later offer the session stays as it was."""
+        self._awaits_ack = False
+        if self._agreed is not None:
+            agreed, self._agreed = self._agreed, None
+            self._connect(agreed)
         if self._sdp.state is not State.LOCAL_OFFER:
             return ""
         wrong = self.answered(sdp)
@@ -202,6 +212,9 @@ class Leg:
         return {"leg": self.name, "party": self.party, "talk": self._talk, **self.media.statistics()}
 
     def _connect(self, agreement: Agreement) -> None:
+        if self._awaits_ack:
+            self._agreed = agreement
+            return
         self.media.connect(agreement, talk=self._talk, listen=self._listen)
 
     def _local(self) -> LocalMedia:

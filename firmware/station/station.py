@@ -7,12 +7,9 @@ Nothing here waits: a press becomes an INVITE within the same call.
 
 import asyncio
 import logging
-import secrets
-from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Literal
 
 from firmware.config import Button, Config
 from firmware.media import events as media_events
@@ -22,18 +19,19 @@ from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sdp.errors import OutOfTurn, SdpError
 from firmware.sip import events as sip_events
 from firmware.sip.errors import ProtocolError
-from firmware.sip.location import Binding
-from firmware.sip.uri import Uri
 from firmware.station import events
-from firmware.station.access import Code, CodeReader, Decision, Grant, Lockout, Policy
+from firmware.station.access import Decision, Grant, Lockout, Policy
 from firmware.station.doors import Doors
 from firmware.station.events import EventStream, Evidence, PressAction
 from firmware.station.faults import Faults
-from firmware.station.house import House, HouseEvent, describe_phone, proven_caller
-from firmware.station.invitation import Headers, headers_for, may_be_handed_to, replaces_of
-from firmware.station.leg import Leg, MediaSettings, digit_of_info, sends_sound
+from firmware.station.house import House, HouseEvent
+from firmware.station.incoming import INCOMING, Incoming, source_of
+from firmware.station.leg import Leg, digit_of_info, sends_sound
+from firmware.station.legs import Legs
 from firmware.station.overview import Overview
+from firmware.station.ration import Bound
 from firmware.station.status import ControlError
+from firmware.station.transfers import Transfers
 from firmware.station.visit import (
     Action,
     Ended,
@@ -48,6 +46,7 @@ from firmware.station.visit import (
     Visit,
     Warn,
 )
+from firmware.station.visits import Visits
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +54,9 @@ _DEVICE_REMEDY = {
     "audio": "check that the sound card is plugged in and is the one board.toml names; it is tried again",
     "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
 }
-INCOMING, BY_HAND = "*incoming", "*call"  # names of plans that no button can have
-MOST_NEWS, NEWS_WINDOW_S = (
-    20,
-    60.0,
-)  # of what strangers can cause that is told: the store keeps presses, not chatter
-EARLY_DIALOG_OVER, OK, DECLINE, NO_SUCH_CALL = 199, 200, 603, 481
-BUSY_HERE, FORBIDDEN, NOT_ACCEPTABLE, REQUEST_PENDING, SERVER_ERROR = 486, 403, 488, 491, 500
+BY_HAND = "*call"  # name of a plan that no button can have
+EARLY_DIALOG_OVER, OK = 199, 200
+NOT_ACCEPTABLE, REQUEST_PENDING = 488, 491
 
 
 class Station:
@@ -87,34 +82,34 @@ class Station:
         self.doors = Doors(config, self._faults, door, loop, self._opened, self._not_opened)
         self._loop = loop
         self._now = loop.time
-        self._next_press = first_press
-        self._limits = Limits(config.calls.talk_limit_s, config.calls.warning_s, config.calls.hangup_after_unlock_s)
-        self._media = MediaSettings(config.media.audio_codecs, config.media.video)
-        access = config.access
-        self._policy = Policy(
+        access, calls = config.access, config.calls
+        policy = Policy(
             access.wrong_codes,
             access.window_s,
             access.lockout_s,
             access.max_lockout_s,
-            config.calls.dtmf_timeout_s,
-            config.calls.unlock_while_ringing,
+            calls.dtmf_timeout_s,
+            calls.unlock_while_ringing,
         )
-        self._lockout = Lockout(self._policy)
-        self._codes = tuple(
-            Code(door_.name, code.name, code.digits.reveal())
-            for door_ in config.doors
-            for code in door_.codes
-            if code.digits is not None
+        self._lockout = Lockout(policy)
+        limits = Limits(calls.talk_limit_s, calls.warning_s, calls.hangup_after_unlock_s)
+        self._visits = Visits(limits, first_press)
+        self._transfers = Transfers(config, stream, phone)
+        self._legs = Legs(
+            config,
+            self._faults,
+            phone,
+            engine,
+            self.house,
+            self._transfers,
+            policy,
+            self._lockout,
+            self._media_event,
+            self._now,
         )
-        self._visits: dict[int, Visit] = {}
-        self._active: Visit | None = None  # the one that the visitor hears
-        self._legs: dict[str, Leg] = {}
-        self._by_call: dict[int, Leg] = {}
+        self._incoming = Incoming(config, stream, phone, self._legs, self._visits, self._carry_out, self._now)
         self._sounding: str | None = None  # leg whose early sound the visitor hears
-        self._handed_on: dict[str, int] = {}  # leg that is to take over -> call that asked for it
-        self._consulted: dict[str, Headers] = {}  # the same leg -> what its INVITE says of the call it continues
-        self._news_at: deque[float] = deque()
-        self._refused_at: deque[float] = deque()
+        self._news = Bound()
         self._texts: dict[int, str] = {}  # texts of ours under way -> target
         self.overview = Overview(config)
         stream.subscribe(self.overview.take)
@@ -127,8 +122,12 @@ class Station:
         """The button went down at `edge_s` (monotonic seconds). Returns the number of the press."""
         now = self._now()
         plan = self._plan(self._button(button))
-        active = self._active if self._active is not None and self._active.phase in ("ringing", "talking") else None
-        if active is not None:
+        active = self._visits.in_use
+        if active is not None and active.plan.name == INCOMING:
+            # Who stands at the door comes before who looked in.
+            active.cancel("a button was pressed", now)
+            self._carry_out(active)
+        elif active is not None:
             if active.phase == "talking" or active.plan.name == plan.name:
                 self._tell_press(active.press, button, source, edge_s, active.press_again(now))
                 self._carry_out(active)
@@ -136,14 +135,14 @@ class Station:
             # Another flat's button while one rings: the visitor corrects himself.
             active.cancel("another button was pressed", now)
             self._carry_out(active)
-        visit = self._new_visit(plan)
+        visit = self._visits.new(plan)
         self._tell_press(visit.press, button, source, edge_s, "ring")
         if not plan.stages:
             self._faults.set(f"button {button}", "has no ring plan", f"give buttons.{button} at least one stage")
             self._stream.publish(events.PressEnded(press=visit.press, outcome="failed", reason="no ring plan"))
-            del self._visits[visit.press]
+            self._visits.forget(visit)
             return visit.press
-        self._active = visit
+        self._visits.active = visit
         visit.begin(now)
         self._carry_out(visit)
         return visit.press
@@ -153,7 +152,7 @@ class Station:
         self._stopping = True
         self._stream.publish(events.StationStopping(reason=reason))
         now = self._now()
-        for visit in tuple(self._visits.values()):
+        for visit in tuple(self._visits.by_press.values()):
             visit.cancel("station stops", now)
             self._carry_out(visit)
         self._engine.play(None)
@@ -168,18 +167,18 @@ class Station:
             self._registration(event)
             return
         if isinstance(event, sip_events.IncomingCall):
-            self._incoming(event)
+            self._incoming.take(event)
             return
         if isinstance(event, sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync):
-            self._news(event)
+            self._take_news(event)
             return
         if isinstance(event, HouseEvent):
             self.house.take(event)
             return
-        leg = self._by_call.get(getattr(event, "call", 0))
+        leg = self._legs.by_call.get(getattr(event, "call", 0))
         if leg is None:
             return
-        visit = self._visits[leg.press]
+        visit = self._visits.by_press[leg.press]
         now = self._now()
         match event:
             case sip_events.InviteSent():
@@ -202,7 +201,7 @@ class Station:
                     self._carry_out(visit)
                     return
                 agreement = leg.provisional(event.dialog, event.sdp, final=event.final)
-                self._handing_on(leg, event.status, "")
+                self._transfers.progress(leg.name, event.status)
                 visit.leg_ringing(
                     leg.name,
                     event.status,
@@ -215,7 +214,7 @@ class Station:
                 if wrong:
                     self._unusable(leg, visit, wrong)
                     return
-                self._handing_on(leg, OK, "")
+                self._transfers.progress(leg.name, OK)
                 leg.reader.answered = True
                 self._tell_address(leg)
                 visit.leg_answered(leg.name, now)
@@ -227,6 +226,7 @@ class Station:
                 if wrong:
                     self._unusable(leg, visit, wrong)
                 else:
+                    self._incoming.acknowledged(leg)
                     self._tell_address(leg)
                 return
             case sip_events.Reoffered():
@@ -247,7 +247,7 @@ class Station:
                 if leg.offer_due:
                     self._reoffer(leg)
             case sip_events.TransferAsked():
-                self._transfer(leg, visit, event)
+                self._transfers.asked(leg, visit, event)
             case sip_events.InfoReceived():
                 self._info(leg, event)
         self._carry_out(visit)
@@ -282,40 +282,13 @@ class Station:
         self._phone.hangup(leg.call, reason=f'SIP;cause={NOT_ACCEPTABLE};text="Not Acceptable Here"')
         self._leg_over(leg, visit, "us", NOT_ACCEPTABLE, wrong)
 
-    def _transfer(self, leg: Leg, visit: Visit, event: sip_events.TransferAsked) -> None:
-        """Who talks with the door hands it on: only to whom the configuration names."""
-        address = account.address if (account := self._config.account(leg.account or None)) is not None else ""
-        domain = Uri.parse(address).host if address else ""
-        target = may_be_handed_to(event.target, self._config.calls.transfer_to, domain)
-        name = visit.successor(target, calls=True) if target is not None else None
-        self._stream.publish(
-            events.TransferAsked(
-                press=leg.press, leg=leg.name, target=str(event.target), successor=name or "", by=event.referred_by
-            )
-        )
-        if name is None:
-            self._phone.refuse_transfer(leg.call, DECLINE)
-            return
-        self._phone.accept_transfer(leg.call)
-        self._handed_on[name] = leg.call
-        self._consulted[name] = replaces_of(event.target)
-
-    def _handing_on(self, leg: Leg, status: int, reason: str) -> None:
-        """Who handed the door on hears how the call to the other goes."""
-        call = self._handed_on.get(leg.name)
-        if call is None:
-            return
-        if status >= OK:
-            del self._handed_on[leg.name]
-        self._phone.transfer_progress(call, status, reason)
-
     def _leg_over(self, leg: Leg, visit: Visit, by: str, status: int, reason: str) -> None:
-        self._handing_on(leg, status if status >= 300 else SERVER_ERROR, reason)
-        self._by_call.pop(leg.call, None)
-        self._legs.pop(leg.name, None)
+        if self._incoming.over(leg, visit, status, reason):
+            return
+        self._transfers.over(leg.name, status, reason)
         if self._sounding == leg.name:
             self._sounding = None
-        statistics = leg.media.close()
+        statistics = self._legs.forget(leg.name)
         visit.leg_ended(leg.name, by, status, reason, statistics, self._now())  # type: ignore[arg-type]  # same words
         self._carry_out(visit)
 
@@ -344,7 +317,7 @@ class Station:
         elif event.state == "registered":
             self._faults.clear(where)
 
-    def _news(self, event: sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync) -> None:
+    def _take_news(self, event: sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync) -> None:
         """What needs no call. Strangers may write, too: what they write is bounded in length and number."""
         if isinstance(event, sip_events.TextDelivered):
             self._stream.publish(
@@ -353,9 +326,9 @@ class Station:
                 )
             )
             return
-        if not _may_tell(self._news_at, self._now()):
+        if not self._news.take(self._now()):
             return
-        source = f"{event.source.transport}:{event.source.remote[0]}:{event.source.remote[1]}"
+        source = source_of(event)
         if isinstance(event, sip_events.CheckSync):
             self._stream.publish(events.CheckSync(source=source, account=event.account))
         else:
@@ -364,82 +337,6 @@ class Station:
                     sender=str(event.sender.uri), source=source, account=event.account, text=event.text
                 )
             )
-
-    def _incoming(self, event: sip_events.IncomingCall) -> None:
-        caller = str(event.caller.uri)
-        source = f"{event.source.transport}:{event.source.remote[0]}:{event.source.remote[1]}"
-        status, reason, proven = self._judge_caller(event)
-        if not status:
-            try:
-                self._let_in(event, caller, source, proven)
-            except SdpError as error:
-                status, reason = NOT_ACCEPTABLE, str(error)
-            except OSError as error:
-                status, reason = SERVER_ERROR, f"no media port: {error}"
-        if status:
-            self._phone.hangup(event.call, status=status)
-            if not _may_tell(self._refused_at, self._now()):
-                return  # or whoever reaches our port could push every press out of the store
-            self._stream.publish(events.IncomingRefused(caller=caller, source=source, status=status, reason=reason))
-
-    def _judge_caller(self, event: sip_events.IncomingCall) -> tuple[int, str, str]:
-        """(0, "", how the caller proved itself) to let it in, else (status, reason, "")."""
-        incoming = self._config.calls.incoming
-        if incoming.policy != "auto-answer":
-            return FORBIDDEN, "calls to the station are refused (calls.incoming.policy)", ""
-        proven = proven_caller(event, incoming.from_)
-        if not proven:
-            addresses = [Uri.parse(text) for text in incoming.from_ if ":" in text]  # the others are names of users
-            allowed = next((uri for uri in addresses if _same_user(uri, event.caller.uri)), None)
-            if allowed is None:
-                return FORBIDDEN, "the caller is not in calls.incoming.from", ""
-            if event.account:
-                proven = f"through the server of account {event.account}"
-            elif event.source.remote[0] == allowed.host:
-                proven = f"from its own address {allowed.host}"
-            else:
-                return FORBIDDEN, "the caller did not prove who it is: a From header is no proof", ""
-        if event.replaces:
-            if self._config.calls.transfer != "accept":
-                return DECLINE, "nobody may take over a call (calls.transfer)", ""
-            if event.replaces not in self._by_call:
-                return NO_SUCH_CALL, "the call to take over is gone", ""
-        elif self._active is not None and self._active.phase in ("ringing", "talking"):
-            return BUSY_HERE, "the door is in use", ""
-        return 0, "", proven
-
-    def _let_in(self, event: sip_events.IncomingCall, caller: str, source: str, proven: str) -> None:
-        before = self._by_call.get(event.replaces)
-        visit = self._visits[before.press] if before is not None else self._new_visit(Plan(INCOMING, ()))
-        name = visit.successor(caller, calls=False) if before is not None else f"{visit.press}.1"
-        if name is None:
-            raise SdpError("somebody is taking over this call already")
-        try:
-            leg = self._open_leg(name, visit, caller, event.account, event.source.local[0], "incoming")
-            leg.call, leg.towards = event.call, event.source.remote[0]
-            # Without an offer ours goes into the 200, and the ACK brings the answer.
-            answer = leg.answer(event.sdp) if event.sdp else leg.offer()
-        except (OSError, SdpError):
-            self._forget(name)
-            if before is None:
-                del self._visits[visit.press]
-            else:
-                visit.leg_ended(name, "us", NOT_ACCEPTABLE, "no media", {}, self._now())
-            raise
-        self._by_call[event.call] = leg
-        self._active = visit
-        self._stream.publish(
-            events.IncomingCall(
-                press=visit.press, leg=leg.name, caller=caller, source=source, proven=proven, call=event.call
-            )
-        )
-        self._phone.accept(event.call, answer)
-        leg.reader.answered = True
-        if before is not None:
-            visit.leg_answered(leg.name, self._now())
-        else:
-            visit.begin_answered(leg.name, caller, self._now())
-        self._carry_out(visit)
 
     def _reoffered(self, leg: Leg, sdp: bytes, dialog: str) -> None:
         try:
@@ -461,9 +358,9 @@ class Station:
     # --- media ---------------------------------------------------------------------------------------------
 
     def _media_event(self, leg: Leg, event: media_events.MediaEvent) -> None:
-        if leg.name not in self._legs:
+        if leg.name not in self._legs.by_name:
             return
-        visit = self._visits[leg.press]
+        visit = self._visits.by_press[leg.press]
         match event:
             case media_events.RtpStarted():
                 self._stream.publish(
@@ -514,19 +411,16 @@ class Station:
         leg.media.play("congestion")
 
     def _opened(self, press: int) -> None:
-        for leg in self._legs_of(press):
+        for leg in self._legs.of(press):
             leg.media.play("confirm")
-        visit = self._visits.get(press)
+        visit = self._visits.by_press.get(press)
         if visit is not None:
             visit.unlocked(self._now())
             self._carry_out(visit)
 
     def _not_opened(self, press: int) -> None:
-        for leg in self._legs_of(press):
+        for leg in self._legs.of(press):
             leg.media.play("congestion")
-
-    def _legs_of(self, press: int) -> list[Leg]:
-        return [leg for leg in self._legs.values() if leg.press == press]
 
     # --- doorctl -------------------------------------------------------------------------------------------
 
@@ -544,19 +438,18 @@ class Station:
 
     def call(self, target: str) -> dict[str, object]:
         """Calls a target from the door, as if a button with just this target were pressed."""
-        if self._active is not None and self._active.phase in ("ringing", "talking"):
+        if self._visits.in_use is not None:
             raise ControlError("the door is in a call; end it first with: doorctl hangup")
         user = self.house.user(target)
         if user is not None and not self.house.phones(user):
             raise ControlError(f"{user} is not registered; doorctl status shows who is")
         try:
             if user is None:
-                self._resolve(target, None)
+                self._legs.resolve(target, None)
         except (ProtocolError, ValueError) as error:
             raise ControlError(f'"{target}" cannot be called: {error}') from error
         plan = Plan(BY_HAND, (Stage((target,), 60.0),), doors=tuple(d.name for d in self._config.doors))
-        visit = self._new_visit(plan)
-        self._active = visit
+        visit = self._visits.active = self._visits.new(plan)
         visit.begin(self._now())
         self._carry_out(visit)
         return {"press": visit.press, "target": target}
@@ -570,7 +463,7 @@ class Station:
         number = 0
         try:
             if user is None:
-                uri, account, _ = self._resolve(target, None)
+                uri, account, _ = self._legs.resolve(target, None)
                 number = self._phone.message(uri, text, account=account or None)
                 self._texts[number] = target
             for phone in phones:
@@ -581,8 +474,8 @@ class Station:
         return {"message": number, "target": target}
 
     def hangup(self) -> dict[str, object]:
-        visit = self._active
-        if visit is None or visit.phase not in ("ringing", "talking"):
+        visit = self._visits.in_use
+        if visit is None:
             raise ControlError("there is no call to end")
         visit.cancel("ended by doorctl", self._now())
         self._carry_out(visit)
@@ -590,7 +483,8 @@ class Station:
 
     async def unlock(self, door: str, user: str) -> dict[str, object]:
         """Opens a door by word of a local user; waits until the lock process said yes or no."""
-        return await self.doors.unlock(door, user, self._active.press if self._active is not None else 0)
+        active = self._visits.active
+        return await self.doors.unlock(door, user, active.press if active is not None else 0)
 
     # --- in common -----------------------------------------------------------------------------------------
 
@@ -611,12 +505,6 @@ class Station:
             second_press=button.second_press,
         )
 
-    def _new_visit(self, plan: Plan) -> Visit:
-        visit = Visit(self._next_press, plan, self._limits)
-        self._next_press += 1
-        self._visits[visit.press] = visit
-        return visit
-
     def _tell_press(self, press: int, button: str, source: str, edge_s: float, action: PressAction) -> None:
         self._stream.publish(
             events.ButtonPressed(press=press, button=button, source=source, edge_s=edge_s, action=action)
@@ -629,203 +517,60 @@ class Station:
                     self._do(visit, action)
                 except Exception as error:  # one action's bug must not keep the other phones from ringing
                     log.exception("%s of press %d failed", type(action).__name__, visit.press)
-                    self._unexpected(error)
+                    self._faults.unexpected(error)
                     if isinstance(action, StartLeg):
-                        self._not_started(visit, action.leg, error)
+                        self._legs.not_started(visit, action.leg, error)
         self._arm()
-
-    def _unexpected(self, error: Exception) -> None:
-        what = f"{type(error).__name__}: {error}"
-        self._faults.set("program", what, "see the journal; restart if calls fail")
 
     def _do(self, visit: Visit, action: Action) -> None:
         match action:
             case Publish():
                 self._stream.publish(action.event)
             case StartLeg():
-                self._start_leg(visit, action)
+                self._legs.start(visit, action)
             case EndLeg():
-                leg = self._legs.get(action.leg)
+                leg = self._legs.by_name.get(action.leg)
                 if leg is not None:
                     leg.set_audio(talk=False, listen=False)
                     self._phone.hangup(leg.call, reason=action.reason)
             case Talk():
-                self._legs[action.leg].set_audio(talk=True, listen=True)
+                self._legs.by_name[action.leg].set_audio(talk=True, listen=True)
             case Sound():
                 self._sound(visit, action.tone)
             case Warn():
                 self._engine.play("warning")
-                self._legs[action.leg].media.play("warning")
+                self._legs.by_name[action.leg].media.play("warning")
             case Ended():
-                self._visits.pop(visit.press, None)
-                if self._active is visit:
-                    self._active = None
+                self._visits.forget(visit)
 
     def _sound(self, visit: Visit, tone: str | None) -> None:
-        if self._active is not visit:
+        if self._visits.active is not visit:
             return  # a newer visit has the loudspeaker
         if self._sounding is not None:
-            self._legs[self._sounding].set_audio(talk=False, listen=False)
+            self._legs.by_name[self._sounding].set_audio(talk=False, listen=False)
             self._sounding = None
         if tone is not None and tone.startswith("early:"):
             self._sounding = tone.removeprefix("early:")
-            self._legs[self._sounding].set_audio(talk=False, listen=True)
+            self._legs.by_name[self._sounding].set_audio(talk=False, listen=True)
             tone = None
         self._engine.play(tone)
-
-    def _start_leg(self, visit: Visit, action: StartLeg) -> None:
-        name, target, auto_answer = action.leg, action.target, action.auto_answer
-        user = self.house.user(target)
-        if user is None:
-            self._invite(visit, name, target, None, auto_answer)
-            return
-        phones = self.house.phones(user)
-        if not phones:
-            self._not_started(visit, name, ValueError(f"{user} is not registered"))
-            return
-        names = [name, *(visit.split(name) for _ in phones[1:])]
-        for each, binding in zip(names, phones, strict=True):
-            try:
-                self._invite(visit, each, target, binding, auto_answer)
-            except Exception as error:  # nor his other phones
-                log.exception("leg %s failed", each)
-                self._unexpected(error)
-                self._not_started(visit, each, error)
-
-    def _invite(self, visit: Visit, name: str, target: str, binding: Binding | None, auto_answer: bool) -> None:
-        """Call a target, or the phone that a user of the house registered with `binding`."""
-        try:
-            if binding is not None:
-                uri, account, via = binding.uri, "", binding.next_hop
-            else:
-                uri, account, via = self._resolve(target, visit.plan.name)
-            leg = self._open_leg(name, visit, target, account, self._phone.local_host_towards(str(via)))
-        except (ProtocolError, ValueError, OSError) as error:
-            self._faults.set(f"target {target}", f"cannot be called: {error}", "correct the target, or the network")
-            self._not_started(visit, name, error)
-            return
-        leg.towards = str(via)
-        leg.phone = describe_phone(binding) if binding is not None else ""
-        button = self._config.button(visit.plan.name)
-        try:
-            leg.call = self._phone.invite(
-                uri,
-                leg.offer(),
-                account=account or None,
-                display_name=button.display_name if button is not None else None,
-                headers=(
-                    *headers_for(
-                        uri, button, self._config.account(account) if account else None, auto_answer=auto_answer
-                    ),
-                    *self._consulted.pop(name, ()),
-                ),
-                binding=binding,
-                fallback=leg.offer_without_picture(),
-            )
-        except (ProtocolError, ValueError, OSError) as error:
-            self._not_started(visit, name, error)
-            return
-        self._by_call[leg.call] = leg
-        self._faults.clear(f"target {target}")
-
-    def _not_started(self, visit: Visit, name: str, error: Exception) -> None:
-        """No call came of a leg that was to be."""
-        leg = self._legs.get(name)
-        if leg is not None and leg.call:
-            self._phone.hangup(leg.call)  # which tells its end
-            return
-        self._forget(name)
-        if (asked_by := self._handed_on.pop(name, None)) is not None:
-            self._phone.transfer_progress(asked_by, SERVER_ERROR, "")
-        visit.leg_ended(name, "us", 0, str(error), {}, self._now())
-
-    def _forget(self, name: str) -> None:
-        """Takes back a leg of which no call came."""
-        leg = self._legs.pop(name, None)
-        if leg is not None:
-            leg.media.close()
-
-    def _open_leg(
-        self,
-        name: str,
-        visit: Visit,
-        party: str,
-        account: str,
-        host: str,
-        direction: Literal["outgoing", "incoming"] = "outgoing",
-    ) -> Leg:
-        reader = CodeReader(
-            self._codes,
-            self._policy,
-            self._lockout,
-            doors=visit.plan.doors,
-            # Of the leg, not of its visit: who took a call over by Replaces has called us.
-            outgoing=direction == "outgoing",
-        )
-        media = self._media
-        through = next((each for each in self._config.accounts if each.name == account), None)
-        if through is not None and not through.video:
-            media = replace(media, video=False)
-        leg = Leg(
-            name,
-            visit.press,
-            party,
-            account,
-            host,
-            self._engine,
-            media,
-            reader,
-            secrets.randbits(62),
-            self._media_event,
-        )
-        leg.direction = direction
-        self._legs[name] = leg
-        return leg
-
-    def _resolve(self, target: str, button_name: str | None) -> tuple[Uri, str, Uri]:
-        """(whom to call, account or "" for none, whom the packets go to first)."""
-        if target.startswith(("sip:", "sips:")):
-            uri = Uri.parse(target)
-            return uri, "", uri
-        button = self._config.button(button_name) if button_name else None
-        account = self._config.account(button.account if button is not None else None)
-        if account is None:
-            raise ValueError("a number needs an account; add [[accounts]] or write a full sip: address")
-        address = Uri.parse(account.address)
-        uri = address.replace(user=target, password=None, parameters=(), headers=())
-        via = account.outbound_proxy or account.registrar
-        return uri, account.name, Uri.parse(via) if via else address
 
     def _arm(self) -> None:
         """One timer for all visits and half-typed codes."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadlines = [visit.next_deadline() for visit in self._visits.values()]
-        deadlines += [leg.reader.next_deadline() for leg in self._legs.values()]
+        deadlines = [visit.next_deadline() for visit in self._visits.by_press.values()]
+        deadlines += [leg.reader.next_deadline() for leg in self._legs.by_name.values()]
         soonest = min((time for time in deadlines if time is not None), default=None)
         if soonest is not None and not self._stopping:
             self._timer = self._loop.call_at(soonest, self._timer_fired)
 
     def _timer_fired(self) -> None:
         now = self._now()
-        for leg in tuple(self._legs.values()):
+        for leg in tuple(self._legs.by_name.values()):
             self._decided(leg, leg.reader.handle_timer(now))
-        for visit in tuple(self._visits.values()):
+        for visit in tuple(self._visits.by_press.values()):
             visit.handle_timer(now)
             self._carry_out(visit)
         self._arm()
-
-
-def _may_tell(told_at: deque[float], now: float) -> bool:
-    """Whether one more of a kind is told; notes it if so."""
-    while told_at and now - told_at[0] > NEWS_WINDOW_S:
-        told_at.popleft()
-    if len(told_at) >= MOST_NEWS:
-        return False
-    told_at.append(now)
-    return True
-
-
-def _same_user(allowed: Uri, caller: Uri) -> bool:
-    return allowed.user == caller.user and allowed.host.lower() == caller.host.lower()

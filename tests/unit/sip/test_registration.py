@@ -5,7 +5,7 @@ import pytest
 from firmware.sip.configuration import Account, Backoff, Configuration
 from firmware.sip.events import CallEnded, IncomingCall, RegistrationChanged
 from firmware.sip.message import Request, Response
-from firmware.sip.types import Flow, Target
+from firmware.sip.types import Flow, Target, Transport
 from firmware.sip.uri import Uri
 from tests.support.sip_link import Bench, invite, reply
 
@@ -407,11 +407,34 @@ def test_a_call_from_the_registrar_belongs_to_the_account_and_one_from_elsewhere
     assert [event.account for event in bench.events() if isinstance(event, IncomingCall)] == ["pbx", ""]
 
 
-def test_a_call_over_a_connection_that_the_registrar_made_to_us_belongs_to_the_account() -> None:
+def test_a_call_by_another_connection_or_transport_from_the_registrars_address_is_nobodys() -> None:
     bench, _ = registered()
-    server = Flow("tcp", ("10.0.0.1", 5060), ("10.0.0.2", 43210), ("10.0.0.1", 5060), 9)
-    bench.receive(invite(), server)
-    assert [event.account for event in bench.events() if isinstance(event, IncomingCall)] == ["pbx"]
+    for number, transport in enumerate(("tcp", "tls", "ws")):
+        other = Flow(transport, ("10.0.0.1", 5060), ("10.0.0.2", 5060), ("10.0.0.1", 5060), 9)
+        bench.receive(invite(branch=f"z9hG4bK{number}", call_id=transport), other)
+    assert [event.account for event in bench.events() if isinstance(event, IncomingCall)] == ["", "", ""]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls", "wss"])
+def test_an_account_on_a_connection_is_called_by_that_very_connection(transport: Transport) -> None:
+    bench = Bench(Configuration(accounts=(Account("pbx", Uri.parse("sip:door@pbx.example")),)))
+    ours = Flow(transport, ("10.0.0.1", 43210), ("10.0.0.2", 5061), ("10.0.0.1", 5060), 7)
+    bench.names["pbx.example"] = (Target(transport, "10.0.0.2", 5061),)
+    bench.silent.add(ours.target)
+    bench.core.start(bench.now)
+    assert bench.sent() == []
+    bench.core.flow_opened(bench.waiting[0].token, ours, bench.now)
+    request = bench.request("REGISTER")
+    bench.receive(granted(request, f"{request.contacts[0]};expires=600"), ours)
+    others = (
+        Flow(transport, ("10.0.0.1", 5060), ("10.0.0.2", 50000), ("10.0.0.1", 5060), 8),
+        Flow("udp", ("10.0.0.1", 5060), ("10.0.0.2", 5061), ("10.0.0.1", 5060), 1),
+        Flow("tcp", ("10.0.0.1", 5060), ("10.0.0.2", 5061), ("10.0.0.1", 5060), 9),
+    )
+    for number, flow in enumerate((ours, *others)):
+        bench.receive(invite(branch=f"z9hG4bK{number}", call_id=f"c{number}"), flow)
+    calls = [event for event in bench.events() if isinstance(event, IncomingCall)]
+    assert [event.account for event in calls] == ["pbx", "", "", ""]
 
 
 def test_the_called_user_decides_between_two_accounts_at_one_server() -> None:

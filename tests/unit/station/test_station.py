@@ -364,6 +364,7 @@ def test_a_flood_of_refused_calls_does_not_push_the_presses_out_of_the_store(hou
 def test_a_target_through_our_server_is_let_in_but_its_code_opens_nothing(house):
     house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx"))
     assert [call for call, _ in house.phone.accepted] == [9]
+    house.sip(sip_events.CallAcknowledged(9))
     assert house.engine.legs["1.1"].audio == (True, True)
     house.type("1.1", "1234")
     assert not house.lock.pulses
@@ -376,6 +377,7 @@ def test_who_took_a_call_over_from_outside_opens_nothing():
     house.ring_and_answer()
     house.sip(dataclasses.replace(incoming(9, "sip:101@pbx.example.org", account="pbx"), replaces=1))
     assert [call for call, _ in house.phone.accepted] == [9]
+    house.sip(sip_events.CallAcknowledged(9))
     house.type("1.3", "1234")
     assert not house.lock.pulses
     assert "came in" in house.kinds(events.AccessRefused)[0].reason
@@ -384,6 +386,56 @@ def test_who_took_a_call_over_from_outside_opens_nothing():
 def test_a_target_from_its_own_address_is_let_in(house):
     house.sip(incoming(9, "sip:mon@192.0.2.9", host="192.0.2.9"))
     assert [call for call, _ in house.phone.accepted] == [9]
+
+
+def test_nothing_flows_to_a_caller_and_no_press_waits_for_him_before_his_ack(house):
+    house.sip(incoming(9, "sip:mon@192.0.2.9", host="192.0.2.9"))
+    assert not house.engine.legs["1.1"].connected
+    assert not house.kinds(events.IncomingCall)
+    house.sip(sip_events.CallEnded(9, "network", 408, "no ACK"))
+    assert house.engine.legs["1.1"].closed
+    assert [event.status for event in house.kinds(events.IncomingRefused)] == [408]
+    assert not house.kinds(events.PressEnded)
+
+
+def test_a_press_rings_while_a_caller_owes_his_ack_and_he_is_not_let_in_any_more(house):
+    house.sip(incoming(9, "sip:mon@192.0.2.9", host="192.0.2.9"))
+    house.station.pressed("flat", "gpio", house.now)
+    assert len(house.phone.invites) == 2
+    house.sip(sip_events.CallAcknowledged(9))
+    assert house.phone.hangups[-1][0] == 9
+    assert house.engine.legs["1.1"].closed
+    assert house.engine.legs["1.1"].audio == (False, False)
+
+
+def test_calls_that_are_never_acknowledged_hold_a_few_ports_and_fill_no_store(house):
+    for call in range(100, 200):
+        house.sip(incoming(call, "sip:mon@192.0.2.9", host="192.0.2.9"))
+    assert sum(not leg.closed for leg in house.engine.legs.values()) == 4
+    assert len(house.told) == 20
+    house.sip(sip_events.CallAcknowledged(199))
+    assert len(house.kinds(events.IncomingCall)) == 1
+
+
+def test_a_flood_of_calls_that_are_let_in_ends_in_refusals(house):
+    for call in range(100, 150):
+        house.sip(incoming(call, "sip:mon@192.0.2.9", host="192.0.2.9"))
+        house.sip(sip_events.CallAcknowledged(call))
+        house.sip(sip_events.CallEnded(call, "peer", 200, "BYE"))
+    assert len(house.kinds(events.IncomingCall)) == 20
+    assert house.phone.hangups[-1] == (149, 503, "")
+    house.now += 61
+    house.sip(incoming(200, "sip:mon@192.0.2.9", host="192.0.2.9"))
+    assert [call for call, _ in house.phone.accepted][-1] == 200
+
+
+def test_a_press_ends_the_call_of_who_only_looked_in_and_rings(house):
+    house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx"))
+    house.sip(sip_events.CallAcknowledged(9))
+    house.station.pressed("flat", "gpio", house.now)
+    assert house.phone.hangups == [(9, 0, "")]
+    assert len(house.phone.invites) == 2
+    assert house.kinds(events.ButtonPressed)[-1].action == "ring"
 
 
 def test_a_call_while_the_door_is_in_use_is_busy(house):
@@ -546,6 +598,7 @@ def test_a_user_who_proved_himself_may_call_and_one_who_did_not_may_not(anna):
     assert anna.phone.hangups == [(9, 403, "")]
     anna.sip(dataclasses.replace(event, user="anna"))
     assert [call for call, _ in anna.phone.accepted] == [9]
+    anna.sip(sip_events.CallAcknowledged(9))
     assert "password" in anna.kinds(events.IncomingCall)[0].proven
 
 
