@@ -35,10 +35,14 @@ class CameraSpec:
 
 @dataclass(frozen=True, slots=True)
 class AudioSpec:
-    """`microphone`: a tone in Hz, a WAV file, or None for silence; `speaker`: a WAV file to write, or None."""
+    """Of `alsa`: `card`, or the names of two PCMs. Of `simulated`, the rest: `microphone` is a tone in Hz, a WAV
+    file, or None for silence; `speaker` a WAV file to write, or None."""
 
     driver: str
     rate_hz: int
+    card: str  # as drivers.audio.alsa.find_card takes it
+    capture_pcm: str
+    playback_pcm: str
     microphone: float | Path | None
     speaker: Path | None
     echo_gain: float
@@ -193,6 +197,8 @@ def _camera(table: Table) -> CameraSpec:
 
 
 def _audio(table: Table, folder: Path) -> AudioSpec:
+    driver = table.text("driver")
+    card, capture, playback = _sound_card(table) if driver == "alsa" else ("", "", "")
     microphone: float | Path | None = None
     if "microphone_tone_hz" in table:
         microphone = table.number("microphone_tone_hz", 440, least=20, most=20_000)
@@ -200,12 +206,15 @@ def _audio(table: Table, folder: Path) -> AudioSpec:
         if microphone is not None:
             table.complain("microphone_file", "stands beside microphone_tone_hz; write one of them")
         microphone = folder / table.text("microphone_file")
-    rate_hz = table.integer("rate_hz", 8000, least=8000, most=48_000)
+    rate_hz = table.integer("rate_hz", 16_000 if driver == "alsa" else 8000, least=8000, most=48_000)
     if rate_hz % 50:
         table.complain("rate_hz", f"is {rate_hz}, which 20 ms do not divide; write 8000 or 16000")
     spec = AudioSpec(
-        driver=table.text("driver"),
+        driver=driver,
         rate_hz=rate_hz,
+        card=card,
+        capture_pcm=capture,
+        playback_pcm=playback,
         microphone=microphone,
         speaker=folder / table.text("speaker_file") if "speaker_file" in table else None,
         echo_gain=table.number("echo_gain", 0.0, least=0.0, most=10.0),
@@ -213,6 +222,18 @@ def _audio(table: Table, folder: Path) -> AudioSpec:
     )
     table.finish()
     return spec
+
+
+def _sound_card(table: Table) -> tuple[str, str, str]:
+    """(card, capture PCM, playback PCM): the first, or the others."""
+    if "capture_pcm" in table or "playback_pcm" in table:
+        if "card" in table:
+            table.complain("card", "stands beside capture_pcm and playback_pcm; write it or them")
+        return "", table.text("capture_pcm"), table.text("playback_pcm")
+    card = table.text("card")
+    if card.isdecimal() or card.startswith(("hw:", "plughw:")):
+        table.complain("card", f'is "{card}"; write its id or name, or "usb:" and its port: its number may change')
+    return card, "", ""
 
 
 def _input(table: Table) -> Input:

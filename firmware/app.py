@@ -243,8 +243,12 @@ def _has(lines: Collection[str], key: str, name: str, board_name: str) -> None:
 
 
 def make_audio(spec: board.AudioSpec) -> AudioDevice:
+    if spec.driver == "alsa":
+        from drivers.audio.alsa import AlsaAudio
+
+        return AlsaAudio(spec.card, spec.rate_hz, capture_pcm=spec.capture_pcm, playback_pcm=spec.playback_pcm)
     if spec.driver != "simulated":
-        raise AudioError(f'there is no audio driver "{spec.driver}"; write "simulated"')
+        raise AudioError(f'there is no audio driver "{spec.driver}"; write "alsa" or "simulated"')
     from drivers.audio.simulated import SimulatedAudio
 
     return SimulatedAudio(

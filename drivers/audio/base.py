@@ -19,6 +19,11 @@ class AudioDevice(Protocol):
     @property
     def rate_hz(self) -> int: ...
 
+    @property
+    def restarts(self) -> int:
+        """How often capture and playback began anew against each other since the device was made. Whoever compares
+        what was written with what was read (an echo canceller) starts anew, too, when this has changed."""
+
     def start(self) -> None:
         """Open capture and playback; the first frame is ready 20 ms later. AudioError if that is impossible."""
 

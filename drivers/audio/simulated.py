@@ -46,6 +46,7 @@ class SimulatedAudio:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.rate_hz = rate_hz
+        self.restarts = 0
         self.overruns = 0  # captured frames that were lost, in this start
         self.underruns = 0  # frames that the speaker was silent for want of one
         self._microphone = microphone

@@ -33,6 +33,7 @@ class SoundCard:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.fault = ""
+        self._opened = 0
         self._factory = factory
         self._on_fault = on_fault
         self._clock = clock
@@ -45,6 +46,12 @@ class SoundCard:
         self._retry_at_s = 0.0
         self._failures = 0
         self._good_frames = 0
+
+    @property
+    def restarts(self) -> tuple[int, int]:
+        """Changes whenever microphone and speaker began anew, so that what is heard is later or earlier after what
+        was written than it used to be."""
+        return self._opened, self._device.restarts if self._device is not None else -1
 
     def start(self) -> None:
         self._next_s = self._clock()
@@ -109,6 +116,7 @@ class SoundCard:
             self._broke(str(error) or type(error).__name__)
             return
         self._device = device
+        self._opened += 1
         self._frame_bytes = rate * FRAME_MS // 1000 * 2
         self._from_device = Resampler(rate, BUS_HZ)
         self._to_device = Resampler(BUS_HZ, rate)

@@ -100,7 +100,7 @@ class ManualAudio:
         self.rate_hz = rate_hz
         self.played: list[bytes] = []
         self.frame = bytes(rate_hz // 50 * 2)
-        self.started = self.stopped = 0
+        self.started = self.stopped = self.restarts = 0
         self.read_error: Exception | None = None
         self.write_error: Exception | None = None
         self.start_error: Exception | None = None

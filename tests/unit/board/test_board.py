@@ -78,6 +78,35 @@ def test_every_problem_is_named_with_file_and_key(board_file: Path) -> None:
     assert len(lines) == 8
 
 
+def audio(board_file: Path, text: str) -> board.AudioSpec:
+    board_file.write_text(f'[gpio]\ndriver = "simulated"\n[audio]\ndriver = "alsa"\n{text}')
+    return board.load(str(board_file)).audio
+
+
+def test_a_sound_card_is_named_by_itself_or_by_two_pcms(board_file: Path) -> None:
+    spec = audio(board_file, 'card = "usb:1-1.2"')
+    assert (spec.driver, spec.card, spec.rate_hz) == ("alsa", "usb:1-1.2", 16_000)
+    spec = audio(board_file, 'capture_pcm = "mic"\nplayback_pcm = "spk"\nrate_hz = 48000')
+    assert (spec.card, spec.capture_pcm, spec.playback_pcm, spec.rate_hz) == ("", "mic", "spk", 48_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('card = "0"', 'audio.card: is "0"; write its id or name, or "usb:" and its port'),
+        ('card = "hw:1"', 'audio.card: is "hw:1"; write its id or name'),
+        ("", "audio.card: is missing"),
+        ('capture_pcm = "mic"', "audio.playback_pcm: is missing"),
+        ('card = "Device"\ncapture_pcm = "mic"\nplayback_pcm = "spk"', "audio.card: stands beside capture_pcm"),
+    ],
+)
+def test_a_sound_card_that_is_not_named_or_only_by_its_number_is_refused(
+    board_file: Path, text: str, complaint: str
+) -> None:
+    with pytest.raises(board.BoardError, match=complaint):
+        audio(board_file, text)
+
+
 def test_a_pull_that_holds_a_button_pressed_is_refused(board_file: Path) -> None:
     board_file.write_text(
         '[gpio]\ndriver = "simulated"\n[audio]\ndriver = "simulated"\n'

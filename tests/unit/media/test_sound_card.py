@@ -125,6 +125,23 @@ def test_a_broken_card_is_opened_anew() -> None:
     assert (bench.device.stopped, bench.device.started) == (1, 2)
 
 
+def test_a_lost_alignment_is_told_whether_the_driver_or_the_card_began_anew() -> None:
+    bench = Bench()
+    seen = [bench.card.restarts]
+    bench.card.start()
+    seen.append(bench.card.restarts)
+    bench.read(5)
+    assert bench.card.restarts == seen[-1]
+    bench.device.restarts += 1  # an xrun
+    seen.append(bench.card.restarts)
+    bench.device.read_error = OSError("unplugged")
+    bench.card.read()
+    bench.device.read_error = None
+    bench.read(60)
+    seen.append(bench.card.restarts)
+    assert len(set(seen)) == 4
+
+
 def test_frames_of_a_wrong_length_are_made_right() -> None:
     bench = Bench()
     bench.card.start()
