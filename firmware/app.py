@@ -48,6 +48,7 @@ from firmware.store import Store
 
 log = logging.getLogger("portero")
 POWER_UP_S = 300.0  # from the machine's boot; a start later than that is a restart, and nobody else's
+WARM_AFTER_S = 2.0  # registering comes first
 STOP_S = 4.0  # un-registration and BYEs on a clean stop; systemd kills long after that
 
 
@@ -76,6 +77,7 @@ async def run(config: Config) -> None:
         engine = Engine(
             audio=lambda: make_audio(hardware.audio),
             camera=(lambda: make_camera(camera)) if camera is not None else None,
+            standby_camera=(lambda: make_standby_camera(camera)) if camera is not None else None,
             country=config.station.country,
             ports=config.media.ports,
             call_soon=loop.call_soon_threadsafe,
@@ -131,6 +133,8 @@ async def run(config: Config) -> None:
         stack.push_async_callback(control.stop)
         gc.collect()
         gc.freeze()  # what is here stays: the collector need not walk it during calls
+        if camera is not None and camera.warm:
+            loop.call_later(WARM_AFTER_S, engine.warm_camera)
         log.info("ready")
         reason = await stopping
         log.info("stopping: %s", reason)
@@ -266,6 +270,13 @@ def make_camera(spec: board.CameraSpec) -> Camera:
     from drivers.camera.simulated import SimulatedCamera
 
     return SimulatedCamera(spec.width, spec.height, spec.fps, spec.bitrate_kbps)
+
+
+def make_standby_camera(spec: board.CameraSpec) -> Camera:
+    """What legs see while the camera does not work, in the camera's own size."""
+    from drivers.camera.placeholder import PlaceholderCamera
+
+    return PlaceholderCamera(spec.width, spec.height)
 
 
 def make_inputs(driver: str) -> Inputs:

@@ -42,7 +42,8 @@ _BASELINE = "42e01f"
 
 
 class Engine:
-    """`audio` and `camera` make the devices when they are needed; `ports` is an inclusive range for RTP.
+    """`audio` and `camera` make the devices when they are needed, `standby_camera` what is shown while the camera
+    does not work; `ports` is an inclusive range for RTP.
 
     `call_soon` runs a function on the loop's thread, from any thread (`loop.call_soon_threadsafe`). KeyError for
     an unknown country.
@@ -53,6 +54,7 @@ class Engine:
         *,
         audio: "Callable[[], AudioDevice]",
         camera: "Callable[[], Camera] | None" = None,
+        standby_camera: "Callable[[], Camera] | None" = None,
         country: str = "es",
         ports: tuple[int, int] | None = None,
         call_soon: Callable[[Callable[[], None]], object],
@@ -74,7 +76,7 @@ class Engine:
         self._failed_ticks = 0
         self._idle_ticks = 0
         self._closed = False
-        self._feed = CameraFeed(camera, self._fault) if camera is not None else None
+        self._feed = CameraFeed(camera, self._fault, standby_camera) if camera is not None else None
 
     # --- legs ----------------------------------------------------------------------------------------------
 
@@ -151,6 +153,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001 — without a camera there is still a call
                 self._feed.broke(str(error) or type(error).__name__)
                 return None
+            self._feed.expect()
         port = RtpPort(
             host,
             ports=self._ports,
@@ -194,6 +197,16 @@ class Engine:
             self.starve(video)
 
     # --- video ---------------------------------------------------------------------------------------------
+
+    def warm_camera(self) -> None:
+        """Open the camera now and keep it open, instead of with the first call."""
+        if self._feed is not None:
+            self._feed.warm()
+
+    def configure_camera(self, bitrate_bps: int, frame_rate: float) -> None:
+        """From any thread: the picture of all legs at most at that rate until the last of them has left."""
+        if self._feed is not None:
+            self._feed.configure(bitrate_bps, frame_rate)
 
     def feed(self, stream: VideoStream) -> None:
         """Send pictures to `stream`, beginning with an IDR."""

@@ -139,14 +139,22 @@ class ManualAudio:
 class ManualCamera:
     """A camera whose pictures the test takes, on the thread of `take`. `keyframes` counts what was asked for."""
 
-    width, height, fps = 640, 480, 15
+    width, height, fps, bitrate_bps = 640, 480, 15, 600_000
     profile_level_id = "42c01f"
 
     def __init__(self) -> None:
         self.failure = ""
-        self.started = self.stopped = self.keyframes = 0
+        self.prepared = self.started = self.stopped = self.closed = self.keyframes = 0
+        self.configured: list[tuple[int, float]] = []
+        self.slice_limits: list[int] = []
+        self.prepare_error: Exception | None = None
         self.start_error: Exception | None = None
         self.on_access_unit: Callable[[AccessUnit], None] | None = None
+
+    def prepare(self) -> None:
+        if self.prepare_error is not None:
+            raise self.prepare_error
+        self.prepared += 1
 
     def start(self, on_access_unit: Callable[[AccessUnit], None]) -> None:
         if self.start_error is not None:
@@ -157,8 +165,18 @@ class ManualCamera:
     def request_keyframe(self) -> None:
         self.keyframes += 1
 
+    def configure(self, bitrate_bps: int, frame_rate: float) -> None:
+        self.configured.append((bitrate_bps, frame_rate))
+
+    def limit_slices(self, max_bytes: int) -> None:
+        self.slice_limits.append(max_bytes)
+
     def stop(self) -> None:
         self.stopped += 1
+        self.on_access_unit = None
+
+    def close(self) -> None:
+        self.closed += 1
         self.on_access_unit = None
 
     def take(self, *, keyframe: bool, size: int = 900, at_s: float | None = None) -> None:

@@ -166,7 +166,14 @@ def test_a_receiver_that_raises_ends_in_a_visible_failure(caplog: pytest.LogCapt
     assert camera.failure == "RuntimeError: receiver broke"
 
 
-@pytest.mark.parametrize("size", [(641, 480, 15), (100, 100, 15), (1920, 1080, 60)])
-def test_a_size_that_cannot_be_is_refused_with_a_reason(size: tuple[int, int, int]) -> None:
-    with pytest.raises(CameraError, match="simulated camera: "):
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [
+        ((641, 480, 15), "641x480 is odd"),
+        ((100, 100, 15), "100x100 is too small"),
+        ((1920, 1080, 60), "1920x1080 at 60 pictures a second is more than"),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused_with_a_reason(size: tuple[int, int, int], why: str) -> None:
+    with pytest.raises(CameraError, match=why):
         SimulatedCamera(*size)

@@ -1,11 +1,12 @@
 """One camera, many legs: same encode, an IDR to begin with, requests coalesced, faults contained."""
 
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from drivers.camera.base import CameraError
+from drivers.camera.base import AccessUnit, CameraError
 from firmware.media import feed as feed_module
 from firmware.media.events import MediaEvent, MediaFault
 from firmware.media.feed import CameraFeed
@@ -31,15 +32,20 @@ class Bench:
     def __init__(self) -> None:
         self.camera = ManualCamera()
         self.made = 0
+        self.standby: ManualCamera | None = None
         self.faults: list[MediaFault] = []
         self.events: list[MediaEvent] = []
-        self.feed = CameraFeed(self.make, self.faults.append)
+        self.feed = CameraFeed(self.make, self.faults.append, self.make_standby)
         self.streams: list[VideoStream] = []
         self.peers: list[Peer] = []
 
     def make(self) -> ManualCamera:
         self.made += 1
         return self.camera
+
+    def make_standby(self) -> ManualCamera:
+        self.standby = ManualCamera()
+        return self.standby
 
     def leg(self, *, mode: int = 1, number: int = 96) -> tuple[VideoStream, Peer]:
         peer = Peer()
@@ -79,10 +85,17 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(feed_module, "_RETRY_S", (0.01,))
+    monkeypatch.setattr(feed_module, "_POLL_S", 0.005)
+    monkeypatch.setattr(feed_module, "_LINGER_S", 0.0)
     made = Bench()
     yield made
     made.close()
+
+
+def watching() -> bool:
+    return any(thread.name == "camera-watch" for thread in threading.enumerate())
 
 
 def test_the_camera_runs_from_the_first_leg_to_the_last(bench: Bench) -> None:
@@ -256,8 +269,7 @@ def test_sprop_parameter_sets_are_known_after_the_first_picture(bench: Bench) ->
     assert bench.feed.sprop_parameter_sets == "Z0LAH9oCgPaEAAADAAQAAAMA8DxgyoA=,aM48gA=="
 
 
-def test_a_camera_that_fails_is_told_and_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "_RETRY_S", (0.01,))
+def test_a_camera_that_fails_is_told_and_tried_again(bench: Bench) -> None:
     bench.camera.start_error = CameraError("/dev/video0 is busy")
     stream = VideoStream(RtpPort("127.0.0.1"), bench.events.append, "cname", bench.feed.request_keyframe)
     bench.streams.append(stream)
@@ -271,13 +283,141 @@ def test_a_camera_that_fails_is_told_and_tried_again(bench: Bench, monkeypatch: 
     assert bench.faults == [MediaFault("camera", "/dev/video0 is busy"), MediaFault("camera", "")]
 
 
-def test_a_camera_that_fails_while_it_runs_is_started_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "_RETRY_S", (0.01,))
+def test_a_camera_that_fails_while_it_runs_is_started_anew(bench: Bench) -> None:
     bench.leg()
     bench.camera.failure = "the encoder broke"
     wait_until(lambda: bench.faults, "the fault")
     bench.camera.failure = ""
     wait_until(lambda: bench.camera.started >= 2 and bench.camera.on_access_unit, "the camera to start again")
+    assert bench.camera.closed >= 1
+
+
+def test_legs_see_the_stand_in_until_the_camera_works_again(bench: Bench) -> None:
+    _, peer = bench.leg()
+    bench.camera.take(keyframe=True)
+    bench.camera.start_error = CameraError("unplugged")
+    bench.camera.failure = "no such device"
+    standby = wait_until(lambda: bench.standby and bench.standby.on_access_unit and bench.standby, "the stand-in")
+    peer.waiting()
+    standby.take(keyframe=True)
+    assert [packet.payload[0] & 0x1F for packet in peer.waiting()] == [7, 8, 5]
+    bench.camera.failure, bench.camera.start_error = "", None
+    wait_until(lambda: bench.camera.on_access_unit, "the camera to start again")
+    standby.take(keyframe=True)
+    assert len(peer.waiting()) == 3  # shown until the camera's own first picture
+    bench.camera.take(keyframe=True)
+    assert len(peer.waiting()) == 3
+    wait_until(lambda: standby.stopped, "the end of the stand-in")
+    assert bench.faults[-1] == MediaFault("camera", "")
+
+
+def test_a_camera_that_cannot_even_be_made_leaves_the_legs_the_stand_in(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> ManualCamera:
+        raise CameraError("no such driver")
+
+    monkeypatch.setattr(bench, "make", refuse)
+    bench.feed = CameraFeed(bench.make, bench.faults.append, bench.make_standby)
+    assert bench.feed.profile_level_id() == "42c01f"
+    assert bench.faults == [MediaFault("camera", "no such driver")]
+    with pytest.raises(CameraError):
+        CameraFeed(bench.make, bench.faults.append).profile_level_id()
+
+
+def test_a_stand_in_that_fails_too_is_no_further_fault(bench: Bench) -> None:
+    def refuse() -> ManualCamera:
+        raise ImportError("no av here")
+
+    bench.feed = CameraFeed(bench.make, bench.faults.append, refuse)
+    bench.camera.start_error = CameraError("unplugged")
+    bench.feed.expect()
+    wait_until(lambda: bench.made >= 2, "the second try")
+    bench.camera.start_error = None
+    wait_until(lambda: bench.camera.on_access_unit, "the camera to start")
+    assert bench.faults == [MediaFault("camera", "unplugged")]
+
+
+def test_a_ringing_leg_starts_the_camera_before_pictures_are_asked_for(bench: Bench) -> None:
+    bench.feed.expect()
+    wait_until(lambda: bench.camera.on_access_unit, "the camera to start")
+    bench.camera.take(keyframe=True)
+    _, peer = bench.leg()
+    bench.camera.take(keyframe=True)
+    assert len(peer.waiting()) == 3
+    assert bench.camera.started == 1
+
+
+def test_a_warm_camera_is_prepared_before_any_leg_and_costs_no_thread(bench: Bench) -> None:
+    bench.feed.warm()
+    wait_until(lambda: bench.feed.status()["prepared"], "the camera to be prepared")
+    wait_until(
+        lambda: not [one for one in threading.enumerate() if one.name == "camera-watch"], "its thread to end"
+    )
+    assert (bench.camera.prepared, bench.camera.started) == (1, 0)
+
+
+def test_a_warm_camera_that_fails_is_a_fault_before_anybody_rings_and_tried_again(bench: Bench) -> None:
+    bench.camera.prepare_error = CameraError("/dev/v4l/by-id/door is missing")
+    bench.feed.warm()
+    wait_until(lambda: bench.faults, "the fault")
+    assert bench.standby is None
+    bench.camera.prepare_error = None
+    wait_until(lambda: bench.feed.status()["prepared"], "the camera to be prepared")
+    assert bench.faults == [MediaFault("camera", "/dev/v4l/by-id/door is missing"), MediaFault("camera", "")]
+
+
+def test_a_camera_stays_prepared_from_call_to_call_and_is_closed_with_the_feed(bench: Bench) -> None:
+    for _ in range(2):
+        stream, _ = bench.leg()
+        bench.feed.remove(stream)
+        wait_until(lambda: not bench.feed.status()["running"], "the camera to stop")
+    assert (bench.made, bench.camera.closed) == (1, 0)
+    bench.feed.close(5.0)
+    assert bench.camera.closed == 1
+    bench.feed.expect()
+    assert bench.camera.started == 2
+
+
+def test_the_bit_rate_that_was_asked_for_holds_until_the_last_leg_has_left(bench: Bench) -> None:
+    stream, _ = bench.leg()
+    bench.feed.configure(200_000, 7.5)
+    assert bench.camera.configured[-1] == (200_000, 7.5)
+    bench.camera.failure = "the encoder broke"
+    wait_until(lambda: bench.faults, "the fault")
+    bench.camera.failure = ""
+    wait_until(lambda: bench.camera.on_access_unit, "the camera to start again")
+    assert bench.camera.configured[-1] == (200_000, 7.5)
+    bench.feed.remove(stream)
+    wait_until(lambda: not bench.feed.status()["running"], "the camera to stop")
+    wait_until(
+        lambda: not [one for one in threading.enumerate() if one.name == "camera-watch"], "its thread to end"
+    )
+    bench.leg()
+    assert bench.camera.configured[-1] == (600_000, 15.0)
+
+
+def test_pitfall_06_a_leg_without_fragments_makes_the_slices_small_while_it_is_there(bench: Bench) -> None:
+    bench.leg(mode=1)
+    assert set(bench.camera.slice_limits) == {0}
+    small, _ = bench.leg(mode=0)
+    assert bench.camera.slice_limits[-1] == 1150
+    for stream in bench.streams:
+        bench.feed.remove(stream)
+    wait_until(lambda: not bench.feed.status()["running"], "the camera to stop")
+    bench.leg(mode=1)
+    assert bench.camera.slice_limits[-1] == 0
+    assert small.mode == 0
+
+
+def test_a_viewer_gets_the_cameras_pictures_without_any_leg(bench: Bench) -> None:
+    seen: list[AccessUnit] = []
+    stop = bench.feed.watch(seen.append)
+    wait_until(lambda: bench.camera.on_access_unit, "the camera to start")
+    bench.camera.take(keyframe=True)
+    assert [unit.keyframe for unit in seen] == [True]
+    stop()
+    wait_until(lambda: not bench.feed.status()["running"], "the camera to stop")
 
 
 def test_a_peer_that_reports_is_measured(bench: Bench) -> None:
