@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from functools import partial
@@ -98,6 +99,11 @@ async def run(config: Config) -> None:
         door = DoorClient(run_dir / "door.sock", on_event=lambda event: station.doors.take(event))
         station = Station(config, stream, phone, engine, door, first_press=store.first_press, loop=loop)
 
+        wall_s = time.time()
+        refused = store.of_kind(
+            events.AccessRefused.kind, wall_s - config.access.window_s - 3 * config.access.max_lockout_s
+        )
+        station.remember_refusals(refused, wall_s)
         stream.publish(events.StationStarted(version=__version__, board=hardware.name))
         store.start(partial(_hand_over, loop, stream.publish))
         station.house.start()

@@ -89,16 +89,20 @@ class StoredEvents:
         """Up to `limit` records after number `seq`, oldest first."""
         return self._records("WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit)
 
+    def of_kind(self, kind: str, since_wall_s: float) -> list[Record]:
+        """The records of a kind that are not older, oldest first."""
+        return self._records("WHERE kind = ? AND wall_s >= ? ORDER BY seq", kind, since_wall_s)
+
     def last_press(self) -> int:
         """The number of the newest press, 0 where there was none."""
         rows = self._rows("SELECT max(press) FROM events WHERE press > 0")
         return int(rows[0][0] or 0)
 
-    def _records(self, which: str, *values: int) -> list[Record]:
+    def _records(self, which: str, *values: int | float | str) -> list[Record]:
         query = f"SELECT {_COLUMNS} FROM events {which}"  # noqa: S608  # constants of this module
         return [_record(row) for row in self._rows(query, *values)]
 
-    def _rows(self, query: str, *values: int) -> list[Row]:
+    def _rows(self, query: str, *values: int | float | str) -> list[Row]:
         try:
             with contextlib.closing(self._connect()) as database:
                 return database.execute(query, values).fetchall()
@@ -191,6 +195,10 @@ class Store:
     def since(self, seq: int, limit: int) -> list[Record]:
         queued = [record for record in self._queued() if record.seq > seq]
         return _merged(self._readable(lambda: self._events.since(seq, limit)), queued)[:limit]
+
+    def of_kind(self, kind: str, since_wall_s: float) -> list[Record]:
+        queued = [r for r in self._queued() if kind_of(r.event) == kind and r.wall_s >= since_wall_s]
+        return _merged(self._readable(lambda: self._events.of_kind(kind, since_wall_s)), queued)
 
     def last_press(self) -> int:
         queued = [press_of(record.event) for record in self._queued()]

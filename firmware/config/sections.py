@@ -440,10 +440,18 @@ class Calls(Section, frozen=True, kw_only=True):
 
 
 class Access(Section, frozen=True, kw_only=True):
-    """What keeps people from guessing codes."""
+    """What keeps people from guessing codes.
+
+    Wrong codes are counted by the target that was rung, whichever of its phones answered, and over
+    restarts. A locked target opens nothing, the right code included; all others go on. When three targets
+    are locked at once, the whole station accepts no code for `lockout_s`, which is never doubled. Calls
+    that came in open nothing and count for nothing; a right code for a door that the button does not open
+    counts as a wrong one."""
 
     wrong_codes: Annotated[
-        int, Meta(ge=1, le=100), says("Wrong codes within `window_s` after which none is accepted.")
+        int,
+        Meta(ge=1, le=100),
+        says("Wrong codes from one target within `window_s` after which none of it is accepted."),
     ] = 5
     window_s: Annotated[float, Meta(gt=0), says("Seconds in which wrong codes are counted together.")] = 60
     lockout_s: Annotated[

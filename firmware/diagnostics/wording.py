@@ -17,7 +17,7 @@ def describe(event: Event) -> str:
         case events.StageEnded():
             return f"stage {event.stage} ends: {event.reason}"
         case events.PressEnded():
-            return f"visit {event.outcome}" + _because(event.reason)
+            return f"visit {event.outcome}" + _because(event.reason) + _left_out(event.left_out)
         case events.DoorSound():
             return f"visitor hears {event.sound}"
         case events.InviteSent():
@@ -34,12 +34,13 @@ def describe(event: Event) -> str:
         case events.LegAnswered():
             return "answered"
         case events.LegCancelled():
-            return "given up" + _because(event.reason if event.reason != "given up" else "")
+            why = _because(event.reason if event.reason != "given up" else "")
+            return f"given up{why}{_left_out(event.left_out)}"
         case events.LegFailed():
-            return f"failed: {status(event)}"
+            return f"failed: {status(event)}{_left_out(event.left_out)}"
         case events.LegEnded():
             by = {"us": "BYE sent", "peer": "BYE received", "network": "cut off"}[event.by]
-            return f"{by} after {event.duration_s:.1f} s" + _because(event.reason)
+            return f"{by} after {event.duration_s:.1f} s" + _because(event.reason) + _left_out(event.left_out)
         case events.RtpStarted():
             return f"first {sound_or_picture(event.media)} {event.direction}"
         case events.MediaLost():
@@ -55,7 +56,10 @@ def describe(event: Event) -> str:
         case events.AccessRefused():
             return refusal(event)
         case events.AccessLocked():
-            return f"codes locked for {event.lockout_s:.0f} s after {event.wrong_codes} wrong ones"
+            whose = f"codes of {event.source}" if event.source else "all codes"
+            return f"{whose} locked for {event.lockout_s:.0f} s after {event.wrong_codes} wrong ones"
+        case events.EventsLeftOut():
+            return f"more {event.of} is only counted from now on"
         case events.RelayOn():
             return f"relay of {event.door} on for {event.pulse_ms} ms"
         case events.RelayReadBack():
@@ -111,6 +115,10 @@ def _describe_station(event: Event) -> str:
 
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
+
+
+def _left_out(counts: dict[str, int]) -> str:
+    return "".join(f"; {count} more {kind}, not shown" for kind, count in counts.items())
 
 
 def sound_or_picture(media: str) -> str:

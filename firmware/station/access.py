@@ -18,14 +18,24 @@ in the lock-out and never at the door. `*` starts afresh. Where some code contai
     reading   *                                       idle      -
     spoilt    digit                                   spoilt    every run as long as a code: Refuse, counts
     spoilt    pause of 1 s, # or *                    idle      -
+
+Who is locked out. Wrong codes are counted by source: the target that the door dialled, whichever of its phones
+answered. `wrong_codes` within `window_s` lock that source for `lockout_s`, doubled with each lock-out that follows
+within twice the last one's time, up to `max_lockout_s`; nobody else notices. When SOURCES_TOGETHER sources are
+locked at once, somebody tries with many phones: then the whole station is locked, for `lockout_s` and never
+doubled, so that even they keep nobody out for long. Calls that came in open nothing, and so count for nothing.
 """
 
 import hmac
+import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+SOURCES_TOGETHER = 3  # locked at once, and the station is; one phone is one source, whatever it types
+MOST_OPENINGS = 20  # of one leg: more are refused, since each is told and kept
+CAME_IN = "the call came in; only a call from the door may open it"
 PAUSE_S = 1.0  # people who mistype begin again after more than this; a dialler that tries all codes does not
 
 
@@ -61,51 +71,71 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """`door` is empty where the code belongs to none. `locked_s` > 0: this refusal began a lock-out that long."""
+    """`door` is empty where the code belongs to none. `wrong_codes` > 0: it counted, as that many-th of its source.
+    `locked_s` > 0: it began a lock-out of its source that long, `station_locked_s`: one of the whole station."""
 
     reason: str
     door: str = ""
     code_name: str = ""
     locked_s: float = 0.0
+    station_locked_s: float = 0.0
     wrong_codes: int = 0
 
 
 Decision = Grant | Refuse
 
 
+@dataclass(slots=True)
+class _Source:
+    wrong: deque[float] = field(default_factory=deque)
+    until: float = -math.inf
+    duration_s: float = 0.0
+
+
 class Lockout:
-    """Counts wrong codes of the whole station: `wrong_codes` within `window_s` lock all doors for `lockout_s`,
-    doubled with each lock-out that follows within twice the last one's time, up to `max_lockout_s`."""
+    """Wrong codes by source, and who is locked out for them. What it knows is what `count_wrong` was told: after a
+    restart, tell it again."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._wrong: deque[float] = deque(maxlen=policy.wrong_codes)
-        self._until = 0.0
-        self._duration_s = 0.0
+        self._sources: dict[str, _Source] = {}  # as many as there are targets in the configuration
+        self._station_until = -math.inf
 
-    def remaining_s(self, now: float) -> float:
-        return max(0.0, self._until - now)
+    def remaining_s(self, source: str, now: float) -> float:
+        """For how long no code of this source is accepted."""
+        known = self._sources.get(source)
+        until = self._station_until if known is None else max(known.until, self._station_until)
+        return max(0.0, until - now)
 
-    def count_wrong(self, now: float) -> tuple[int, float]:
-        """Count one; returns (wrong codes in the window, seconds of the lock-out this one began or 0)."""
+    def longest_s(self, now: float) -> float:
+        """Of any source."""
+        return max([0.0, self._station_until - now, *(each.until - now for each in self._sources.values())])
+
+    def count_wrong(self, source: str, now: float) -> tuple[int, float, float]:
+        """Count one; returns (wrong codes of the source in the window, seconds of the lock-out of the source that
+        this one began or 0, the same of the whole station)."""
         policy = self._policy
-        while self._wrong and now - self._wrong[0] > policy.window_s:
-            self._wrong.popleft()
-        self._wrong.append(now)
-        count = len(self._wrong)
+        known = self._sources.setdefault(source, _Source())
+        while known.wrong and now - known.wrong[0] > policy.window_s:
+            known.wrong.popleft()
+        known.wrong.append(now)
+        count = len(known.wrong)
         if count < policy.wrong_codes:
-            return count, 0.0
-        calm = now - self._until > max(policy.window_s, 2 * self._duration_s)
-        self._duration_s = policy.lockout_s if calm or not self._duration_s else 2 * self._duration_s
-        self._duration_s = min(self._duration_s, policy.max_lockout_s)
-        self._until = now + self._duration_s
-        self._wrong.clear()
-        return count, self._duration_s
+            return count, 0.0, 0.0
+        calm = now - known.until > max(policy.window_s, 2 * known.duration_s)
+        known.duration_s = policy.lockout_s if calm or not known.duration_s else 2 * known.duration_s
+        known.duration_s = min(known.duration_s, policy.max_lockout_s)
+        known.until = now + known.duration_s
+        known.wrong.clear()
+        if sum(each.until > now for each in self._sources.values()) < SOURCES_TOGETHER:
+            return count, known.duration_s, 0.0
+        self._station_until = now + policy.lockout_s
+        return count, known.duration_s, policy.lockout_s
 
 
 class CodeReader:
-    """Reads the keys of one leg. `doors` are those that this leg's button may open; `answered` and `outgoing` are
-    facts about the leg that the station keeps up to date."""
+    """Reads the keys of one leg. `source` is whose wrong codes are counted together; `doors` are those that this
+    leg's button may open; `answered` and `outgoing` are facts about the leg that the station keeps up to date."""
 
     def __init__(
         self,
@@ -113,6 +143,7 @@ class CodeReader:
         policy: Policy,
         lockout: Lockout,
         *,
+        source: str,
         doors: Sequence[str],
         outgoing: bool,
         answered: bool = False,
@@ -120,6 +151,7 @@ class CodeReader:
         self._codes = tuple(codes)
         self._policy = policy
         self._lockout = lockout
+        self._source = source
         self._doors = frozenset(doors)
         self._outgoing = outgoing
         self.answered = answered
@@ -127,9 +159,16 @@ class CodeReader:
         self._shortest, self._longest = min(lengths), max(lengths)
         keys = "".join(code.digits for code in self._codes)
         self._hash_ends, self._star_clears = "#" not in keys, "*" not in keys
+        self._over = False
+        self._openings = 0
         self._buffer = ""
         self._state: Literal["idle", "reading", "spoilt"] = "idle"
         self._last = 0.0
+
+    def close(self) -> None:
+        """The leg is given up: what was typed and what is still to come opens nothing."""
+        self._over = True
+        self._clear()
 
     def next_deadline(self) -> float | None:
         if self._state == "reading":
@@ -144,6 +183,8 @@ class CodeReader:
 
     def digit(self, key: str, now: float) -> Decision | None:
         """One key, as RFC 4733 event or INFO reported it: `0`-`9`, `*`, `#`, `A`-`D`."""
+        if self._over:
+            return None
         overdue = self.handle_timer(now)  # a key that comes late must not be glued to the ones before
         if self._state == "spoilt" and now - self._last >= PAUSE_S:
             self._clear()
@@ -187,25 +228,37 @@ class CodeReader:
             return self._refuse_wrong(now)
         allowed = [code for code in matching if code.door in self._doors]
         code = (allowed or matching)[0]
-        remaining = self._lockout.remaining_s(now)
-        if remaining:
+        remaining = self._lockout.remaining_s(self._source, now)
+        if remaining and self._outgoing:
             # Neither door nor name: a locked station must not tell a right code from a wrong one.
             return Refuse(reason=f"locked for {remaining:.0f} s after wrong codes")
         refused = ""
         if not self._outgoing:
-            refused = "the call came in; only a call from the door may open it"
+            refused = CAME_IN
         elif not self.answered and not self._policy.unlock_while_ringing:
             refused = "code before the answer"
         elif not allowed:
-            refused = "this button does not open that door"
+            # Counted like a wrong one: who is not locked for it would have learnt that it is right elsewhere.
+            counted = self._refuse_wrong(now)
+            reason = f"this button does not open that door; {counted.reason}"
+            return replace(counted, reason=reason, door=code.door, code_name=code.name)
+        elif self._openings >= MOST_OPENINGS:
+            refused = f"opened {self._openings} times in this call already"
         if refused:
             return Refuse(reason=refused, door=code.door, code_name=code.name)
+        self._openings += 1
         return Grant(code.door, code.name)
 
     def _refuse_wrong(self, now: float) -> Refuse:
-        remaining = self._lockout.remaining_s(now)
+        if not self._outgoing:
+            return Refuse(reason=CAME_IN)
+        remaining = self._lockout.remaining_s(self._source, now)
         if remaining:
             return Refuse(reason=f"locked for {remaining:.0f} s after wrong codes")
-        count, locked_s = self._lockout.count_wrong(now)
-        limit = self._policy.wrong_codes
-        return Refuse(reason=f"wrong code, {count} of {limit}", locked_s=locked_s, wrong_codes=count)
+        count, locked_s, station_locked_s = self._lockout.count_wrong(self._source, now)
+        return Refuse(
+            reason=f"wrong code, {count} of {self._policy.wrong_codes}",
+            locked_s=locked_s,
+            station_locked_s=station_locked_s,
+            wrong_codes=count,
+        )

@@ -67,6 +67,7 @@ class PressEnded(Event):
     press: int
     outcome: Literal["answered", "unanswered", "cancelled", "failed"]
     reason: str
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,7 @@ class LegCancelled(Event):
     press: int
     leg: str
     reason: str
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,7 @@ class LegFailed(Event):
     leg: str
     status: int
     reason: str
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +150,7 @@ class LegEnded(Event):
     reason: str
     duration_s: float
     statistics: dict[str, float | int | str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,15 +274,29 @@ class AccessRefused(Event):
     door: str  # empty where no door is meant, as with a wrong code
     reason: str
     evidence: Evidence
+    wrong_codes: int = 0  # it counts as a wrong code, as that many-th of the party's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessLocked(Event):
-    """Too many wrong codes: none is accepted for `lockout_s` seconds."""
+    """Too many wrong codes of `source`, a party that the door dialled: none of its codes is accepted for
+    `lockout_s` seconds; none at all where `source` is empty."""
 
     kind: ClassVar[str] = "access-locked"
     lockout_s: float
     wrong_codes: int
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsLeftOut(Event):
+    """So many of a kind came of one leg (or of one press) that the others are only counted: the number stands in
+    `left_out` of the event that ends it."""
+
+    kind: ClassVar[str] = "events-left-out"
+    press: int
+    leg: str
+    of: str  # their kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

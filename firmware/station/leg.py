@@ -208,6 +208,12 @@ class Leg:
         self._talk, self._listen = talk, listen
         self.media.set_audio(talk=talk, listen=listen)
 
+    def close(self) -> None:
+        """The leg is given up: its ports are free, nothing is heard of it any more."""
+        self.reader.close()
+        self.set_audio(talk=False, listen=False)
+        self.media.close()
+
     def status(self) -> dict[str, object]:
         return {"leg": self.name, "party": self.party, "talk": self._talk, **self.media.statistics()}
 

@@ -156,6 +156,7 @@ class Legs:
             self._codes,
             self._policy,
             self._lockout,
+            source=party,
             doors=visit.plan.doors,
             # Of the leg, not of its visit: who took a call over by Replaces has called us.
             outgoing=direction == "outgoing",

@@ -1,8 +1,13 @@
 """How much is told of what others can cause at will: the store keeps presses, not chatter. Pure."""
 
 from collections import deque
+from dataclasses import replace
+
+from firmware.station import events
+from firmware.station.events import Event
 
 MOST_NEWS, NEWS_WINDOW_S = 20, 60.0
+MOST_OF_A_KIND = 30  # of one leg, or of one press: a call of a peer in order has fewer
 
 
 class Bound:
@@ -25,3 +30,49 @@ class Bound:
             return False
         self._told_at.append(now)
         return True
+
+
+Chatter = (
+    events.ButtonPressed
+    | events.DoorSound
+    | events.LegTrying
+    | events.LegRinging
+    | events.RtpStarted
+    | events.MediaLost
+    | events.TransferAsked
+    | events.DigitReceived
+    | events.AccessRefused
+)
+End = events.LegEnded | events.LegFailed | events.LegCancelled | events.PressEnded
+
+
+class Ration:
+    """Of what a hostile phone (or visitor) can repeat without end, the first MOST_OF_A_KIND of each kind, leg and
+    press are told; then one event says that the others are counted, and the end of the leg or press how many they
+    were. Refusals that count as wrong codes are all told: the lock-out bounds them."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[int, str], dict[str, int]] = {}
+
+    def take(self, event: Event) -> list[Event]:
+        """What is told in the place of `event`."""
+        if isinstance(event, End):
+            leg = "" if isinstance(event, events.PressEnded) else event.leg
+            counts = self._counts.pop((event.press, leg), {})
+            left_out = {kind: count - MOST_OF_A_KIND for kind, count in counts.items() if count > MOST_OF_A_KIND}
+            return [replace(event, left_out=left_out) if left_out else event]
+        if not isinstance(event, Chatter) or (isinstance(event, events.AccessRefused) and event.wrong_codes):
+            return [event]
+        leg = event.evidence.leg if isinstance(event, events.AccessRefused) else getattr(event, "leg", "")
+        counts = self._counts.setdefault((event.press, leg), {})
+        count = counts[event.kind] = counts.get(event.kind, 0) + 1
+        if count <= MOST_OF_A_KIND:
+            return [event]
+        if count == MOST_OF_A_KIND + 1:
+            return [events.EventsLeftOut(press=event.press, leg=leg, of=event.kind)]
+        return []
+
+    def forget(self, press: int) -> None:
+        """The visit is over."""
+        for key in [key for key in self._counts if key[0] == press]:
+            del self._counts[key]

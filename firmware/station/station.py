@@ -7,6 +7,7 @@ Nothing here waits: a press becomes an INVITE within the same call.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
@@ -22,14 +23,14 @@ from firmware.sip.errors import ProtocolError
 from firmware.station import events
 from firmware.station.access import Decision, Grant, Lockout, Policy
 from firmware.station.doors import Doors
-from firmware.station.events import EventStream, Evidence, PressAction
+from firmware.station.events import EventStream, Evidence, PressAction, Record
 from firmware.station.faults import Faults
 from firmware.station.house import House, HouseEvent
 from firmware.station.incoming import INCOMING, Incoming, source_of
 from firmware.station.leg import Leg, digit_of_info, sends_sound
 from firmware.station.legs import Legs
 from firmware.station.overview import Overview
-from firmware.station.ration import Bound
+from firmware.station.ration import Bound, Ration
 from firmware.station.status import ControlError
 from firmware.station.transfers import Transfers
 from firmware.station.visit import (
@@ -75,6 +76,7 @@ class Station:
     ) -> None:
         self._config = config
         self._stream = stream
+        self._ration = Ration()
         self._phone = phone
         self._engine = engine
         self._faults = Faults(stream)
@@ -94,7 +96,7 @@ class Station:
         self._lockout = Lockout(policy)
         limits = Limits(calls.talk_limit_s, calls.warning_s, calls.hangup_after_unlock_s)
         self._visits = Visits(limits, first_press)
-        self._transfers = Transfers(config, stream, phone)
+        self._transfers = Transfers(config, self._publish, phone)
         self._legs = Legs(
             config,
             self._faults,
@@ -135,22 +137,31 @@ class Station:
             # Another flat's button while one rings: the visitor corrects himself.
             active.cancel("another button was pressed", now)
             self._carry_out(active)
-        visit = self._visits.new(plan)
+        visit = self._new_visit(plan)
         self._tell_press(visit.press, button, source, edge_s, "ring")
         if not plan.stages:
             self._faults.set(f"button {button}", "has no ring plan", f"give buttons.{button} at least one stage")
-            self._stream.publish(events.PressEnded(press=visit.press, outcome="failed", reason="no ring plan"))
-            self._visits.forget(visit)
+            self._publish(events.PressEnded(press=visit.press, outcome="failed", reason="no ring plan"))
+            self._forget(visit)
             return visit.press
         self._visits.active = visit
         visit.begin(now)
         self._carry_out(visit)
         return visit.press
 
+    def remember_refusals(self, records: Iterable[Record], wall_s: float) -> None:
+        """Wrong codes of earlier runs, oldest first: a restart lets nobody out of a lock-out. `wall_s` is now."""
+        now = self._now()
+        for record in records:
+            event = record.event
+            if isinstance(event, events.AccessRefused) and event.wrong_codes:
+                # A clock that was set back meanwhile makes none of them later than now.
+                self._lockout.count_wrong(event.evidence.party, now - max(0.0, wall_s - record.wall_s))
+
     def stop(self, reason: str) -> None:
         """Ends what is going on; the SIP endpoint says good-bye afterwards."""
         self._stopping = True
-        self._stream.publish(events.StationStopping(reason=reason))
+        self._publish(events.StationStopping(reason=reason))
         now = self._now()
         for visit in tuple(self._visits.by_press.values()):
             visit.cancel("station stops", now)
@@ -182,7 +193,7 @@ class Station:
         now = self._now()
         match event:
             case sip_events.InviteSent():
-                self._stream.publish(
+                self._publish(
                     events.InviteSent(
                         press=leg.press,
                         leg=leg.name,
@@ -293,7 +304,7 @@ class Station:
         self._carry_out(visit)
 
     def _registration(self, event: sip_events.RegistrationChanged) -> None:
-        self._stream.publish(
+        self._publish(
             events.RegistrationChanged(
                 account=event.account,
                 state=event.state,
@@ -320,7 +331,7 @@ class Station:
     def _take_news(self, event: sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync) -> None:
         """What needs no call. Strangers may write, too: what they write is bounded in length and number."""
         if isinstance(event, sip_events.TextDelivered):
-            self._stream.publish(
+            self._publish(
                 events.TextDelivered(
                     target=self._texts.pop(event.message, ""), status=event.status, reason=event.reason
                 )
@@ -330,9 +341,9 @@ class Station:
             return
         source = source_of(event)
         if isinstance(event, sip_events.CheckSync):
-            self._stream.publish(events.CheckSync(source=source, account=event.account))
+            self._publish(events.CheckSync(source=source, account=event.account))
         else:
-            self._stream.publish(
+            self._publish(
                 events.TextReceived(
                     sender=str(event.sender.uri), source=source, account=event.account, text=event.text
                 )
@@ -363,18 +374,18 @@ class Station:
         visit = self._visits.by_press[leg.press]
         match event:
             case media_events.RtpStarted():
-                self._stream.publish(
+                self._publish(
                     events.RtpStarted(press=leg.press, leg=leg.name, media=event.media, direction=event.direction)
                 )
             case media_events.SoundHeard():
                 visit.leg_sounds(leg.name)
                 self._carry_out(visit)
             case media_events.Digit():
-                self._stream.publish(events.DigitReceived(press=leg.press, leg=leg.name, source=event.source))
+                self._publish(events.DigitReceived(press=leg.press, leg=leg.name, source=event.source))
                 self._decided(leg, leg.reader.digit(event.digit, self._now()))
                 self._arm()
             case media_events.MediaLost():
-                self._stream.publish(
+                self._publish(
                     events.MediaLost(
                         press=leg.press, leg=leg.name, media=event.media, silent_s=round(event.silent_s, 1)
                     )
@@ -403,11 +414,24 @@ class Station:
         if isinstance(decision, Grant):
             self.doors.open(decision.door, evidence)
             return
-        self._stream.publish(
-            events.AccessRefused(press=leg.press, door=decision.door, reason=decision.reason, evidence=evidence)
+        self._publish(
+            events.AccessRefused(
+                press=leg.press,
+                door=decision.door,
+                reason=decision.reason,
+                evidence=evidence,
+                wrong_codes=decision.wrong_codes,
+            )
         )
         if decision.locked_s:
-            self._stream.publish(events.AccessLocked(lockout_s=decision.locked_s, wrong_codes=decision.wrong_codes))
+            locked = events.AccessLocked(
+                lockout_s=decision.locked_s, wrong_codes=decision.wrong_codes, source=leg.party
+            )
+            self._publish(locked)
+        if decision.station_locked_s:
+            self._publish(
+                events.AccessLocked(lockout_s=decision.station_locked_s, wrong_codes=decision.wrong_codes)
+            )
         leg.media.play("congestion")
 
     def _opened(self, press: int) -> None:
@@ -426,7 +450,7 @@ class Station:
 
     def status(self) -> dict[str, object]:
         now = self._now()
-        status = self.overview.status(now, self._lockout.remaining_s(now))
+        status = self.overview.status(now, self._lockout.longest_s(now))
         return replace(status, users=self.house.status()).as_dict()
 
     def press(self, button: str, source: str = "doorctl") -> dict[str, object]:
@@ -449,7 +473,7 @@ class Station:
         except (ProtocolError, ValueError) as error:
             raise ControlError(f'"{target}" cannot be called: {error}') from error
         plan = Plan(BY_HAND, (Stage((target,), 60.0),), doors=tuple(d.name for d in self._config.doors))
-        visit = self._visits.active = self._visits.new(plan)
+        visit = self._visits.active = self._new_visit(plan)
         visit.begin(self._now())
         self._carry_out(visit)
         return {"press": visit.press, "target": target}
@@ -506,9 +530,7 @@ class Station:
         )
 
     def _tell_press(self, press: int, button: str, source: str, edge_s: float, action: PressAction) -> None:
-        self._stream.publish(
-            events.ButtonPressed(press=press, button=button, source=source, edge_s=edge_s, action=action)
-        )
+        self._publish(events.ButtonPressed(press=press, button=button, source=source, edge_s=edge_s, action=action))
 
     def _carry_out(self, visit: Visit) -> None:
         while actions := visit.take_actions():  # a leg that cannot start at once has consequences of its own
@@ -525,14 +547,14 @@ class Station:
     def _do(self, visit: Visit, action: Action) -> None:
         match action:
             case Publish():
-                self._stream.publish(action.event)
+                self._publish(action.event)
             case StartLeg():
                 self._legs.start(visit, action)
             case EndLeg():
                 leg = self._legs.by_name.get(action.leg)
                 if leg is not None:
-                    leg.set_audio(talk=False, listen=False)
                     self._phone.hangup(leg.call, reason=action.reason)
+                    leg.close()  # its transaction may go on for 32 s; ports and keys are not to
             case Talk():
                 self._legs.by_name[action.leg].set_audio(talk=True, listen=True)
             case Sound():
@@ -541,7 +563,26 @@ class Station:
                 self._engine.play("warning")
                 self._legs.by_name[action.leg].media.play("warning")
             case Ended():
-                self._visits.forget(visit)
+                self._forget(visit)
+
+    def _forget(self, visit: Visit) -> None:
+        self._visits.forget(visit)
+        self._ration.forget(visit.press)
+
+    def _new_visit(self, plan: Plan) -> Visit:
+        """Of visits that wait for their last answers, the oldest give way: the SIP core ends their calls alone."""
+        for old in self._visits.overdue():
+            for leg in self._legs.of(old.press):
+                if self._sounding == leg.name:
+                    self._sounding = None
+                self._legs.forget(leg.name)
+                self._transfers.over(leg.name)
+            self._forget(old)
+        return self._visits.new(plan)
+
+    def _publish(self, event: events.Event) -> None:
+        for told in self._ration.take(event):
+            self._stream.publish(told)
 
     def _sound(self, visit: Visit, tone: str | None) -> None:
         if self._visits.active is not visit:

@@ -3,12 +3,14 @@
 The new leg is the visit's; here is kept who asked for it, and what its INVITE says of the call that it continues.
 """
 
+from collections.abc import Callable
+
 from firmware.config import Config
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sip import events as sip_events
 from firmware.sip.uri import Uri
 from firmware.station import events
-from firmware.station.events import EventStream
+from firmware.station.events import Event
 from firmware.station.invitation import Headers, may_be_handed_to, replaces_of
 from firmware.station.leg import Leg
 from firmware.station.visit import Visit
@@ -17,9 +19,9 @@ FINAL, FAILED, DECLINE, SERVER_ERROR = 200, 300, 603, 500
 
 
 class Transfers:
-    def __init__(self, config: Config, stream: EventStream, phone: SipEndpoint) -> None:
+    def __init__(self, config: Config, publish: Callable[[Event], None], phone: SipEndpoint) -> None:
         self._config = config
-        self._stream = stream
+        self._publish = publish
         self._phone = phone
         self._asked_by: dict[str, int] = {}  # leg that is to take over -> call that asked for it
         self._consulted: dict[str, Headers] = {}  # the same leg -> what its INVITE says of the call it continues
@@ -30,7 +32,7 @@ class Transfers:
         domain = Uri.parse(address).host if address else ""
         target = may_be_handed_to(event.target, self._config.calls.transfer_to, domain)
         name = visit.successor(target, calls=True) if target is not None else None
-        self._stream.publish(
+        self._publish(
             events.TransferAsked(
                 press=leg.press, leg=leg.name, target=str(event.target), successor=name or "", by=event.referred_by
             )

@@ -15,7 +15,7 @@ visit knows the ring plan, the limits and whose turn it is; it knows no SIP mess
     talking  a leg answered late                        talking  EndLeg it
     talking  successor (transfer, Replaces)             talking  StartLeg the new party; the old one talks on
     talking  the successor answered                     talking  Talk; EndLeg the old one
-    talking  the old one left while the new one rings   ringing  Sound ringback
+    talking  the old one left while the new one rings   ringing  Sound ringback; the talk limit runs on
     talking  warning time                               talking  Warn
     talking  talk limit, time after the unlock          closing  EndLeg
     talking  leg ended                                  closing  -
@@ -33,6 +33,7 @@ from firmware.station.events import Event
 
 COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'  # RFC 3326 2; peers.md: no missed-call entry
 END_TONE_S = 3.0
+MOST_SUCCESSORS = 8  # in one visit: more is somebody's game
 _BUSY = {486, 600, 603}
 
 Phase = Literal["new", "ringing", "talking", "closing", "done"]
@@ -133,6 +134,7 @@ class Visit:
     _numbered: int = 0
     _sound: str | None = None
     _successor: str = ""  # the leg that is to take the talking one's place
+    _successors: int = 0
     _worst_status: int = 0
     _stage_ends: float | None = None
     _ring_ends: float | None = None
@@ -196,9 +198,10 @@ class Visit:
 
     def successor(self, target: str, *, calls: bool) -> str | None:
         """A new leg that takes the place of who talks with the door, once it is answered; its name. None unless
-        somebody talks, and nobody is on his way already. `calls`: we call him; else he calls us."""
-        if self.phase != "talking" or self._successor in self._legs:
+        somebody talks, nobody is on his way already, and few have been. `calls`: we call him; else he calls us."""
+        if self.phase != "talking" or self._successor in self._legs or self._successors >= MOST_SUCCESSORS:
             return None
+        self._successors += 1
         self._numbered += 1
         name = self._successor = f"{self.press}.{self._numbered}"
         self._legs[name] = _Leg(target)
@@ -214,7 +217,7 @@ class Visit:
         return name
 
     def leg_trying(self, leg: str) -> None:
-        if leg in self._legs:
+        if leg in self._legs and self._legs[leg].state != "given up":
             self._tell(events.LegTrying(press=self.press, leg=leg))
 
     def leg_ringing(self, leg: str, status: int, *, early_sound: bool, early_media: bool, now: float) -> None:
@@ -238,9 +241,11 @@ class Visit:
         state = self._legs.get(leg)
         if state is None or state.state == "given up":
             return
-        if self.phase == "talking" and leg == self._successor:
-            self._hand_over(leg, state, now)
-            return
+        if leg == self._successor:
+            self._successor = ""  # who talks may hand the door on in his turn
+            if self.phase == "talking":
+                self._hand_over(leg, state, now)
+                return
         if self.phase != "ringing":
             self._give_up(leg, COMPLETED_ELSEWHERE)
             return
@@ -255,6 +260,8 @@ class Visit:
         for other in tuple(self._legs):
             if other != leg:
                 self._give_up(other, COMPLETED_ELSEWHERE)
+        if self._talk_ends is not None:
+            return  # handed on: the limit runs from the first answer
         self._talk_ends, self._talk_end_reason = now + self.limits.talk_limit_s, "talk limit"
         if 0 < self.limits.warning_s < self.limits.talk_limit_s:
             self._warns = self._talk_ends - self.limits.warning_s

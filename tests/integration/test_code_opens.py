@@ -176,4 +176,8 @@ def test_endless_digits_open_nothing_even_with_the_code_among_them_and_end_in_th
 
     wait_until(lambda: "locked" in door.events("access-refused", press)[-1]["reason"], "the right code is refused")
     assert locked["lockout_s"] == 30
+    assert locked["source"] == monitor.uri
     _nothing_opened(door)
+    door.program.kill()
+    door.start_station()
+    assert 0 < door.status()["locked_out_s"] <= 30

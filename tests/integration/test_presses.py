@@ -1,6 +1,8 @@
 """Presses one after another and on top of each other, with real monitors: the bell's everyday."""
 
+import json
 import os
+import socket
 
 import pytest
 
@@ -41,6 +43,30 @@ def test_ten_visits_one_after_another_leave_nothing_behind(peers: Peers) -> None
 
     assert not door.status()["calls"]
     wait_until(lambda: _sockets(door.program.pid) <= sockets, f"all but {sockets} sockets are closed")
+
+
+def test_a_hammered_button_holds_no_sockets_for_phones_that_say_nothing(peers: Peers) -> None:
+    """Each press of a ringing button cancels here: an INVITE that nobody answers lingers for 32 s."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        uri = f"sip:nobody@127.0.0.1:{silent.getsockname()[1]}"
+        door = peers.portero(stages=[([uri], 60)], button={"second_press": "cancel"})
+        door.press()  # the first call opens what stays open
+        door.wait_event("invite-sent")
+        before = _sockets(door.program.pid)
+
+        with socket.socket(socket.AF_UNIX) as control, control.makefile("rb") as answers:
+            control.settimeout(10)
+            control.connect(str(door.folder / "run" / "portero.sock"))
+            for _ in range(80):
+                control.sendall(b'{"verb": "press", "button": ""}\n')
+                assert json.loads(answers.readline())["ok"]
+
+        rung = [event for event in door.events("button-pressed") if event["action"] == "ring"]
+        assert len(rung) == 41
+        wait_until(lambda: _sockets(door.program.pid) <= before, f"no more than {before} sockets")
+        assert not door.events("fault")
+        door.hang_up()
 
 
 def test_monitor_that_hangs_up_ends_the_visit_and_the_next_press_rings_again(peers: Peers) -> None:

@@ -8,7 +8,9 @@ CODES = (Code("street", "family", "1234"), Code("garage", "car", "77"), Code("st
 
 def reader(codes=CODES, doors=("street", "garage"), outgoing=True, answered=True, lockout=None, **limits):
     policy = Policy(**limits)
-    return CodeReader(codes, policy, lockout or Lockout(policy), doors=doors, outgoing=outgoing, answered=answered)
+    return CodeReader(
+        codes, policy, lockout or Lockout(policy), source="101", doors=doors, outgoing=outgoing, answered=answered
+    )
 
 
 def type_keys(leg, keys, now=100.0, step=0.3):
@@ -100,25 +102,80 @@ def test_lockout_is_shared_by_all_legs_and_doubles_up_to_its_cap():
     now, durations = 0.0, []
     for _ in range(4):
         for _ in range(5):
-            leg = CodeReader(CODES[:1], policy, lockout, doors=["street"], outgoing=True, answered=True)
+            leg = CodeReader(
+                CODES[:1], policy, lockout, source="101", doors=["street"], outgoing=True, answered=True
+            )
             decisions, now = type_keys(leg, "9999", now)
         durations.append(decisions[0].locked_s)
         now += decisions[0].locked_s + 1
     assert durations == [30.0, 60.0, 100.0, 100.0]
 
 
+def test_wrong_codes_of_one_phone_lock_out_nobody_else_however_long_it_goes_on():
+    policy = Policy()
+    lockout = Lockout(policy)
+    now = 100.0
+    for _ in range(50):
+        now += lockout.remaining_s("101", now) + 1
+        for _ in range(policy.wrong_codes):
+            assert lockout.count_wrong("101", now)[2] == 0.0
+    assert lockout.remaining_s("101", now) == policy.max_lockout_s
+    other = CodeReader(CODES[:1], policy, lockout, source="102", doors=["street"], outgoing=True, answered=True)
+    assert type_keys(other, "1234", now)[0] == [Grant("street", "family")]
+
+
+def test_three_phones_locked_at_once_lock_the_station_for_a_short_time_that_is_never_doubled():
+    policy = Policy()
+    lockout = Lockout(policy)
+    now = 100.0
+    for _ in range(10):
+        now += max(lockout.remaining_s(source, now) for source in ("101", "102", "103")) + 1
+        for source in ("101", "102", "103"):
+            for _ in range(policy.wrong_codes):
+                locked = lockout.count_wrong(source, now)
+        assert locked[2] == policy.lockout_s
+        assert lockout.remaining_s("104", now) == policy.lockout_s
+    assert lockout.longest_s(now) == policy.max_lockout_s
+
+
+def test_wrong_codes_of_a_call_that_came_in_count_for_nothing():
+    policy = Policy()
+    lockout = Lockout(policy)
+    leg = CodeReader(CODES[:1], policy, lockout, source="101", doors=["street"], outgoing=False, answered=True)
+    decisions, now = type_keys(leg, "9999#" * 20)
+    assert decisions
+    assert not any(d.wrong_codes for d in decisions)
+    assert lockout.remaining_s("101", now) == 0.0
+
+
+def test_a_leg_that_is_given_up_opens_nothing_any_more():
+    leg = reader((*CODES[:2], Code("street", "long", "12345")))
+    type_keys(leg, "1234")
+    assert leg.next_deadline() is not None
+    leg.close()
+    assert leg.handle_timer(200.0) is None
+    assert type_keys(leg, "1234#", 300.0)[0] == []
+
+
+def test_one_call_opens_so_often_and_no_more():
+    leg = reader(CODES[:1])
+    decisions, _ = type_keys(leg, "1234" * 25)
+    assert sum(isinstance(d, Grant) for d in decisions) == 20
+    assert "20 times" in decisions[-1].reason
+
+
 def test_lockout_starts_small_again_after_a_calm_time():
     lockout = Lockout(Policy())
     for _ in range(5):
-        locked = lockout.count_wrong(0.0)[1]
+        locked = lockout.count_wrong("101", 0.0)[1]
     for _ in range(5):
-        again = lockout.count_wrong(1000.0)[1]
+        again = lockout.count_wrong("101", 1000.0)[1]
     assert (locked, again) == (30.0, 30.0)
 
 
 def test_wrong_codes_outside_the_window_do_not_lock():
     lockout = Lockout(Policy())
-    assert all(lockout.count_wrong(61.0 * n)[1] == 0.0 for n in range(20))
+    assert all(lockout.count_wrong("101", 61.0 * n)[1] == 0.0 for n in range(20))
 
 
 def test_endless_digits_end_in_the_lockout():
@@ -142,7 +199,10 @@ def test_code_on_a_call_that_came_in_is_refused():
 
 def test_code_of_a_door_that_the_button_does_not_open_is_refused():
     decisions, _ = type_keys(reader(CODES[:2], doors=["street"]), "77#")
-    assert decisions == [Refuse(reason="this button does not open that door", door="garage", code_name="car")]
+    (refused,) = decisions
+    assert (refused.door, refused.code_name) == ("garage", "car")
+    assert refused.reason.startswith("this button does not open that door")
+    assert refused.wrong_codes == 1, "or who is not locked for it learns that it is right elsewhere"
 
 
 def test_without_codes_nothing_opens():

@@ -17,7 +17,7 @@ from firmware.sip.location import Binding
 from firmware.sip.types import Flow
 from firmware.sip.uri import NameAddr, Uri
 from firmware.station import events
-from firmware.station.events import EventStream
+from firmware.station.events import EventStream, Record
 from firmware.station.station import Station
 from firmware.station.status import ControlError
 from firmware.station.visit import COMPLETED_ELSEWHERE
@@ -280,6 +280,65 @@ def test_wrong_codes_are_refused_with_an_event_and_lock(house):
     assert [event.lockout_s for event in house.kinds(events.AccessLocked)] == [30.0]
     house.type("1.1", "1234")
     assert not house.lock.pulses
+
+
+def test_endless_keys_are_counted_and_the_first_refusals_kept(house):
+    house.ring_and_answer()
+    for _ in range(2000):
+        house.type("1.1", "9")
+    assert len(house.kinds(events.DigitReceived)) == 30
+    assert house.kinds(events.AccessRefused)[0].evidence.party == "101"
+    assert [event.of for event in house.kinds(events.EventsLeftOut)] == ["digit-received", "access-refused"]
+    told = len(house.told)
+    for _ in range(2000):
+        house.type("1.1", "9")
+    wrong = sum(bool(event.wrong_codes) for event in house.kinds(events.AccessRefused))
+    assert len(house.told) - told <= 2 * wrong
+    house.sip(sip_events.CallEnded(1, "peer", 200, "BYE"))
+    assert house.kinds(events.LegEnded)[0].left_out["digit-received"] == 3970
+
+
+def test_endless_ringing_is_counted(house):
+    house.station.pressed("flat", "gpio", house.now)
+    for n in range(1000):
+        house.sip(sip_events.CallProgress(1, f"fork{n}", 180 + n % 4, b""))
+    assert len(house.kinds(events.LegRinging)) == 30
+    house.sip(sip_events.CallEnded(1, "peer", 486, "Busy"))
+    assert house.kinds(events.LegFailed)[0].left_out == {"leg-ringing": 970}
+
+
+def test_a_lock_out_outlives_a_restart_and_is_its_own_phones_alone(house):
+    house.ring_and_answer()
+    for _ in range(5):
+        house.type("1.1", "9999#")
+    assert [event.source for event in house.kinds(events.AccessLocked)] == ["101"]
+    refusals = [Record(n, 0.0, 5000.0, event) for n, event in enumerate(house.kinds(events.AccessRefused))]
+    after = House()
+    after.station.remember_refusals(refusals, 5010.0)
+    after.ring_and_answer()
+    after.type("1.1", "1234")
+    assert not after.lock.pulses
+    assert "locked for" in after.kinds(events.AccessRefused)[0].reason
+    other = House()
+    other.station.remember_refusals(refusals, 5010.0)
+    other.station.pressed("flat", "gpio", other.now)
+    other.sip(sip_events.CallAnswered(2, "tag", a_peer_answers(other.phone.invites[1][4])))
+    other.type("1.2", "1234")
+    assert len(other.lock.pulses) == 1
+
+
+def test_ports_are_free_as_soon_as_a_leg_is_given_up_and_visits_do_not_pile_up(house):
+    for _ in range(50):
+        house.station.pressed("flat", "gpio", house.now)
+        house.station.pressed("office", "gpio", house.now)
+    assert sum(not leg.closed for leg in house.engine.legs.values()) == 1
+    assert len(house.station._visits.by_press) <= 10
+    assert house.kinds(events.ButtonPressed)[-1].action == "ring"
+    for number in range(1, house.phone.number + 1):
+        house.sip(sip_events.CallEnded(number, "network", 408, ""))
+    assert len(house.station._visits.by_press) == 1
+    house.station.pressed("flat", "gpio", house.now)
+    assert house.phone.invites[-1][1] == "sip:mon@192.0.2.9:5062"
 
 
 def test_a_code_before_the_answer_is_refused(house):

@@ -176,6 +176,42 @@ def test_talk_limit_warns_both_sides_and_ends_the_call():
     assert v.phase == "done"
 
 
+def test_the_talk_limit_runs_from_the_first_answer_however_often_the_door_is_handed_on():
+    v = visit((Stage(("101",), 20.0),), limits=Limits(talk_limit_s=60.0, warning_s=10.0))
+    v.leg_answered("7.1", 200.0)
+    talking, now = "7.1", 200.0
+    for _ in range(3):
+        now += 10
+        successor = v.successor("102", calls=True)
+        v.leg_ended(talking, "peer", 200, "", {}, now)  # leaves before the other has answered
+        v.leg_answered(successor, now + 5)
+        talking = successor
+    done(v)
+    v.handle_timer(259.9)
+    assert v.phase == "talking"
+    v.handle_timer(260.0)
+    assert v.phase == "closing"
+    assert EndLeg(talking, "") in done(v)
+
+
+def test_the_talk_limit_ends_a_handing_on_that_only_rings():
+    v = visit((Stage(("101",), 20.0),), limits=Limits(talk_limit_s=60.0, warning_s=10.0))
+    v.leg_answered("7.1", 200.0)
+    v.successor("102", calls=True)
+    v.leg_ended("7.1", "peer", 200, "", {}, 255.0)
+    v.handle_timer(260.0)
+    assert [event.reason for event in told(v, events.PressEnded)] == ["talk limit"]
+
+
+def test_the_door_is_handed_on_a_few_times_in_one_visit_and_no_more():
+    v = visit()
+    v.leg_answered("7.1", 200.0)
+    for _ in range(8):
+        end(v, v.successor("102", calls=True), 486)
+    assert v.successor("102", calls=True) is None
+    assert v.talking_leg == "7.1"
+
+
 def test_call_ends_some_seconds_after_the_unlock():
     v = visit()
     v.leg_answered("7.1", 200.0)

@@ -81,6 +81,17 @@ def stored(path: Path, count: int = 100_000) -> list[Record]:
         return []
 
 
+def test_records_of_a_kind_are_found_on_the_disk_and_in_the_queue(path: Path) -> None:
+    fill(path, 10)
+    store = Store(path)
+    fault = Record(11, 0.0, 1e9 + 11, Fault(where="a", what="b", remedy="c"))
+    store.append(fault)
+    assert store.of_kind("fault", 0.0) == [fault]
+    assert [record.seq for record in store.of_kind("button-pressed", 1e9 + 8)] == [8, 9, 10]
+    assert store.of_kind("button-pressed", 2e9) == []
+    store.close()
+
+
 def fill(path: Path, count: int) -> None:
     with running(path) as (store, _):
         for record in records(count, store.first_seq):
