@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from firmware.store import StoredEvents
 
 DONE, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
+MOST_DEMOS = 9  # of one user at a time
 RUN_DIR, STATE_DIR = "/run/portero", "/var/lib/portero"
 ANSWER_S = 10.0  # the station answers within milliseconds, an unlock within two seconds
 LAST_STEPS = 100  # of SIP, where no number is given
@@ -161,9 +163,33 @@ def _run(arguments: argparse.Namespace) -> int:
 # --- the station ---------------------------------------------------------------------------------------------
 
 
-def demo_folder() -> Path:
-    """Where `portero demo` keeps its station, so that on a machine without another one doorctl finds it."""
-    return Path(os.environ.get("TMPDIR", "/tmp")) / f"portero-demo-{os.getuid()}"  # noqa: S108 — owner is checked
+def demo_folders() -> list[Path]:
+    """Where each `portero demo` of this user keeps its station; the first takes the first, and so on."""
+    first = Path(os.environ.get("TMPDIR", "/tmp")) / f"portero-demo-{os.getuid()}"  # noqa: S108 — owner is checked
+    return [first, *(first.with_name(f"{first.name}-{n}") for n in range(2, MOST_DEMOS + 1))]
+
+
+def ours(folder: Path) -> bool:
+    """Whether a folder in a place that everybody may write to is ours, and no link to another one."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+
+
+def demo_folder() -> Path | None:
+    """The demo that doorctl means on a machine without an installed station: the first that runs, else the first
+    whose events are still there."""
+    there = [folder for folder in demo_folders() if ours(folder)]
+    for folder in there:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(os.fspath(folder / "run" / "portero.sock"))
+            except OSError:
+                continue
+            return folder
+    return there[0] if there else None
 
 
 def _folders(arguments: argparse.Namespace) -> tuple[Path, Path]:
@@ -173,7 +199,7 @@ def _folders(arguments: argparse.Namespace) -> tuple[Path, Path]:
     installed = any(map(os.path.exists, (f"{RUN_DIR}/portero.sock", f"{STATE_DIR}/events.sqlite")))
     if not arguments.config and "PORTERO_RUN_DIR" not in os.environ and not installed:
         demo = demo_folder()
-        if demo.is_dir() and demo.stat().st_uid == os.getuid():  # nobody else may lend us a station
+        if demo is not None:  # of ours: nobody else may lend us a station
             run_dir, state_dir = os.fspath(demo / "run"), os.fspath(demo / "state")
     if arguments.config:
         import tomllib

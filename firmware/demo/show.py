@@ -8,8 +8,8 @@ Every step has a deadline; what was not seen is named at the end.
 
 import asyncio
 import contextlib
+import fcntl
 import json
-import os
 import secrets
 import shutil
 import signal
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from firmware.api.doorctl import demo_folder
+from firmware.api.doorctl import MOST_DEMOS, demo_folder, demo_folders, ours
 from firmware.demo.monitor import IndoorMonitor
 
 CODE = "2580"
@@ -48,15 +48,31 @@ STEPS = {  # what a whole call shows, by kind of event, and the words for it
 
 def run(*, once: bool, as_json: bool, folder: str | None) -> int:
     """Exit status 0 where every step was seen (or, without `once`, when the visitor of the demo left)."""
-    kept = Path(folder) if folder else demo_folder()
     try:
-        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if kept.stat().st_uid != os.getuid():
-            raise PermissionError(f"{kept} is somebody else's; name another folder with --folder")
-        return asyncio.run(_Show(kept.resolve(), once=once, as_json=as_json).run())
+        with contextlib.ExitStack() as kept:
+            place = _own_place(folder, kept)
+            return asyncio.run(_Show(place, once=once, as_json=as_json).run())
     except OSError as error:
         print(f"portero demo: {error}", file=sys.stderr)
         return 1
+
+
+def _own_place(folder: str | None, kept: contextlib.ExitStack) -> Path:
+    """The folder asked for, or the first of ours where no other demo runs; nobody else's while `kept` is open."""
+    for place in [Path(folder)] if folder else demo_folders():
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The folder that was asked for may be reached by a link.
+        if not ours(place.resolve() if folder else place):
+            raise PermissionError(f"{place} is somebody else's; name another folder with --folder")
+        lock = kept.enter_context((place / "demo.lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return place.resolve()
+    if folder:
+        raise BlockingIOError(f"another demo runs in {folder}; name another folder with --folder")
+    raise BlockingIOError(f"{MOST_DEMOS} demos run already; end one, or name a folder with --folder")
 
 
 class _Show:
