@@ -131,7 +131,9 @@ async def run(config: Config) -> None:
             stack.callback(open_buttons(config, hardware, loop, station).close)
         except GpioError as error:
             raise StartError(str(error)) from error
-        control = ControlServer(run_dir / "portero.sock", station, stream, store, trace)
+        control = ControlServer(
+            run_dir / "portero.sock", station, stream, store, trace, stun_server=config.nat.stun_server
+        )
         try:
             await control.start()
         except ControlError as error:

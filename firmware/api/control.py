@@ -9,6 +9,7 @@ A request is one object with a `verb` and its arguments; the answer is `{"ok": t
     hangup                                    -> {"press": 13}
     message target text                       -> {"message": 1, "target": "101"}
     unlock  door                              -> {"door": "street", "pulse_ms": 3000}
+    nat     [server]                          -> firmware.net.nat_discovery.Nat, with "turn" and "words"
     events  [last] [press] [since] [follow]   -> {"events": [...]}; with follow, then each new one as
                                                  {"event": {...}}, at last {"end": "why"}
     why     [press]                           -> firmware.diagnostics.why.Timeline
@@ -32,12 +33,14 @@ import stat
 import struct
 import time
 from collections.abc import Awaitable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from firmware.diagnostics.ladder import CallFilter, of_calls, servers_of
 from firmware.diagnostics.why import explain
 from firmware.event_json import dumps, press_of, to_json
+from firmware.net.nat_discovery import NatError, discover
 from firmware.sip.trace import Entry, Trace
 from firmware.station.events import ButtonPressed, EventStream, IncomingCall, InviteSent, Record
 from firmware.station.status import ControlError
@@ -73,8 +76,16 @@ class ControlServer:
     """Serves `path` on the running event loop from `start` to `stop`."""
 
     def __init__(
-        self, path: Path, station: Controlled, stream: EventStream, store: Store, trace: Trace | None = None
+        self,
+        path: Path,
+        station: Controlled,
+        stream: EventStream,
+        store: Store,
+        trace: Trace | None = None,
+        *,
+        stun_server: str = "",
     ) -> None:
+        self._stun_server = stun_server
         self._trace = trace or Trace()
         self._path = path
         self._station = station
@@ -182,6 +193,8 @@ class ControlServer:
             case "unlock":
                 user = await asyncio.to_thread(_user, writer)
                 result = station.unlock(request.text("door"), user)
+            case "nat":
+                result = await _nat(request.text("server") or self._stun_server)
             case "events":
                 result = {"events": list(map(to_json, await asyncio.to_thread(self._events, request)))}
             case "why":
@@ -189,7 +202,7 @@ class ControlServer:
             case "sip":
                 result = await asyncio.to_thread(self._sip, request, self._trace.entries())
             case _:
-                known = "status, press, call, hangup, message, unlock, events, why, sip"
+                known = "status, press, call, hangup, message, unlock, nat, events, why, sip"
                 raise ControlError(f'there is no verb "{request.verb[:40]}"; known: {known}')
         return await result if inspect.isawaitable(result) else result
 
@@ -417,6 +430,16 @@ async def _end_of(reader: asyncio.StreamReader) -> None:
     with contextlib.suppress(ConnectionError):
         while await reader.read(1024):
             pass
+
+
+async def _nat(server: str) -> Answer:
+    if not server:
+        raise ControlError("which STUN server? write nat.stun_server into the configuration, or use --server HOST")
+    try:
+        found = await discover(server)
+    except NatError as error:
+        raise ControlError(str(error)) from None
+    return {**asdict(found), "turn": found.turn, "words": found.words()}
 
 
 def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:

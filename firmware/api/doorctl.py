@@ -96,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--press", type=_count, default=0, metavar="N", help="of one press only")
     events.add_argument("--last", "-n", type=_count, default=0, metavar="N", help="so many events (else 20)")
     events.add_argument("--since", type=_number, default=None, metavar="SEQ", help="those after event number SEQ")
+    nat = verb("nat", "find out what NAT or firewall is on the way to the Internet, and whether calls need TURN")
+    nat.add_argument("--server", metavar="HOST", help="STUN server to ask (else nat.stun_server)")
     why = verb("why", "show a press as a timeline and name the step that failed")
     why.add_argument("press", type=_count, nargs="?", default=0, metavar="PRESS", help="its number (else the last)")
     sip = verb("sip", "show SIP messages, timers and decisions as a ladder diagram")
@@ -136,7 +138,7 @@ def _run(arguments: argparse.Namespace) -> int:
     request: Json = {"verb": arguments.verb}
     if arguments.verb == "sip" and not (arguments.last or arguments.json or arguments.pcap):
         arguments.last = LAST_STEPS
-    for name in ("button", "target", "text", "door", "press", "last", "since", "follow", "call"):
+    for name in ("button", "target", "text", "door", "press", "last", "since", "follow", "call", "server"):
         if getattr(arguments, name, None):
             request[name] = getattr(arguments, name)
     if getattr(arguments, "since", None) == 0:
@@ -425,6 +427,8 @@ def _print(verb: str, result: Json) -> None:
             _say(f"press {result['press']}: ended")
         case "unlock":
             _say(f"{result['door']} is open for {result['pulse_ms'] / 1000:g} s")
+        case "nat":
+            _say(*result["words"])
 
 
 def _say(*lines: str) -> None:

@@ -481,6 +481,15 @@ class MediaSection(Section, frozen=True, kw_only=True):
     video: Annotated[bool, says("Offer the camera's picture.")] = True
 
 
+class NatSection(Section, frozen=True, kw_only=True):
+    """The way out of the house's network. Nothing is asked of servers that are not named here."""
+
+    stun_server: Annotated[
+        str,
+        says("STUN server that `doorctl nat` asks, best one with two addresses.", "stun.example.org:3478"),
+    ] = ""
+
+
 class StoreSection(Section, frozen=True, kw_only=True):
     """The store of events behind `doorctl events` and `doorctl why`."""
 
@@ -500,6 +509,7 @@ class Config(Section, frozen=True, kw_only=True):
     calls: Calls = Calls()
     access: Access = Access()
     media: MediaSection = MediaSection()
+    nat: NatSection = NatSection()
     store: StoreSection = StoreSection()
 
     def account(self, name: str | None) -> Account | None:

@@ -1,5 +1,5 @@
 """STUN Binding requests and their answers (RFC 8489), as far as SIP keeps its UDP flows alive with them (RFC 5626
-section 4.4.2): no authentication, no other method. Bytes in, bytes out.
+section 4.4.2) and NATs are explored with them (RFC 5780): no authentication, no other method. Bytes in, bytes out.
 """
 
 import ipaddress
@@ -15,10 +15,12 @@ TRANSACTION_BYTES = 12
 
 _MAGIC = 0x2112A442
 _MAPPED_ADDRESS = 0x0001
+_CHANGE_REQUEST = 0x0003
 _ERROR_CODE = 0x0009
 _UNKNOWN_ATTRIBUTES = 0x000A
 _XOR_MAPPED_ADDRESS = 0x0020
 _FINGERPRINT = 0x8028
+_OTHER_ADDRESS = 0x802C
 _FINGERPRINT_XOR = 0x5354554E
 _KINDS: dict[int, Literal["request", "response", "error"]] = {
     REQUEST: "request",
@@ -33,14 +35,15 @@ class StunError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StunMessage:
-    """`mapped` is the address that the server saw; `unknown` are attributes that had to be understood, and
-    were not."""
+    """`mapped` is the address that the server saw, `other` the second one that it has itself (RFC 5780 section
+    7.4); `unknown` are attributes that had to be understood, and were not."""
 
     kind: Literal["request", "response", "error", "other"]
     transaction: bytes
     mapped: tuple[str, int] | None = None
     error: int = 0
     unknown: tuple[int, ...] = ()
+    other: tuple[str, int] | None = None
 
 
 def is_stun(data: bytes) -> bool:
@@ -48,8 +51,10 @@ def is_stun(data: bytes) -> bool:
     return len(data) >= 20 and data[0] < 4 and data[4:8] == b"\x21\x12\xa4\x42"
 
 
-def binding_request(transaction: bytes) -> bytes:
-    return _message(REQUEST, transaction, b"")
+def binding_request(transaction: bytes, *, change_ip: bool = False, change_port: bool = False) -> bytes:
+    """With a change, the answer is wanted from the server's other address or port (RFC 5780 section 7.2)."""
+    flags = (4 if change_ip else 0) | (2 if change_port else 0)
+    return _message(REQUEST, transaction, _attribute(_CHANGE_REQUEST, struct.pack("!I", flags)) if flags else b"")
 
 
 def binding_response(transaction: bytes, seen: tuple[str, int]) -> bytes:
@@ -74,6 +79,7 @@ def parse(data: bytes) -> StunMessage:
     transaction = data[8:20]
     mapped: tuple[str, int] | None = None
     plain: tuple[str, int] | None = None
+    other: tuple[str, int] | None = None
     error = 0
     unknown: list[int] = []
     at = 20
@@ -88,6 +94,8 @@ def parse(data: bytes) -> StunMessage:
             mapped = _read_address(value, transaction)
         elif name == _MAPPED_ADDRESS:
             plain = _read_address(value, None)
+        elif name == _OTHER_ADDRESS:
+            other = _read_address(value, None)
         elif name == _ERROR_CODE:
             error = (value[2] & 7) * 100 + value[3] if size >= 4 else 0
         elif name == _FINGERPRINT:
@@ -97,7 +105,7 @@ def parse(data: bytes) -> StunMessage:
         elif name < 0x8000 and name != _UNKNOWN_ATTRIBUTES:
             unknown.append(name)
         at += 4 + size + -size % 4
-    return StunMessage(_KINDS.get(kind, "other"), transaction, mapped or plain, error, tuple(unknown))
+    return StunMessage(_KINDS.get(kind, "other"), transaction, mapped or plain, error, tuple(unknown), other)
 
 
 def _message(kind: int, transaction: bytes, body: bytes) -> bytes:

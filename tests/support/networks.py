@@ -37,19 +37,25 @@ def own_network() -> Iterator[None]:
 
 
 class House:
-    """A network at the other end of a cable whose near end is `street0`; its far end is `door0`."""
+    """A network at the other end of a cable: its near end `near` is in the thread's network or in that of `outer`,
+    its far end is `far`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, near: str = "street0", far: str = "door0", outer: "House | None" = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.program = Program("house-network", ["unshare", "--net", "sleep", "infinity"], folder)
+        self.near, self.far = near, far
+        self._outer = outer
 
     def start(self) -> None:
         self.program.start()
         ours = os.readlink("/proc/thread-self/ns/net")
         wait_until(lambda: self._network() not in ("", ours), "the house has a network of its own")
-        ip(f"link add street0 type veth peer name door0 netns {self.program.pid}")
+        outside = ip if self._outer is None else self._outer.ip
+        outside(f"link add {self.near} type veth peer name {self.far} netns {self.program.pid}")
         self.ip("link set lo up")
-        for here, name in ((ip, "street0"), (self.ip, "door0")):
+        for here, name in ((outside, self.near), (self.ip, self.far)):
             here(f"link set {name} addrgenmode none")
             here(f"link set {name} up")
 
@@ -69,6 +75,50 @@ class House:
 
     def stop(self) -> None:
         self.program.kill()
+
+
+class Router(House):
+    """A house's router, the house's network `home` behind it, and the station's address there.
+
+    `rules` is what nft(8) loads into it. The street's end, in the thread's network, is STREET.
+    """
+
+    STREET = "198.51.100.1"
+    OUTSIDE = "198.51.100.9"
+    INSIDE = "10.77.0.1"
+    STATION = "10.77.0.10"
+
+    def __init__(self, folder: Path, rules: str = "") -> None:
+        super().__init__(folder / "router", near="street0", far="wan0")
+        self.home = House(folder / "home", near="lan0", far="door0", outer=self)
+        self._rules = rules
+
+    def start(self) -> None:
+        super().start()
+        self.home.start()
+        ip(f"addr add {self.STREET}/24 dev street0")
+        self.ip(f"addr add {self.OUTSIDE}/24 dev wan0\naddr add {self.INSIDE}/24 dev lan0")
+        self.home.ip(f"addr add {self.STATION}/24 dev door0\nroute add default via {self.INSIDE}")
+        subprocess.run([*self.enter, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True, timeout=20)
+        if self._rules:
+            nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+            if nft is None:
+                pytest.skip("nft is not installed")
+            done = subprocess.run(
+                [*self.enter, nft, "-f", "-"],
+                input=self._rules,
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+            if done.returncode and "not supported" in done.stderr:
+                pytest.skip("no NAT in this kernel")
+            assert done.returncode == 0, done.stderr
+
+    def stop(self) -> None:
+        self.home.stop()
+        super().stop()
 
 
 def ip(lines: str, enter: list[str] | None = None) -> None:
