@@ -105,6 +105,7 @@ class AudioStream(RtpStream):
     def rebind(self, port: RtpPort) -> RtpPort:
         with self.lock:
             port.select_control((self._event_payload_type,))
+            self._usual_source = None
             return super().rebind(port)
 
     def set_audio(self, *, talk: bool, listen: bool) -> None:
@@ -143,7 +144,7 @@ class AudioStream(RtpStream):
             with self.lock:
                 try:
                     data, source = control.recvfrom(2048)
-                    packet = parse_rtp(data)
+                    packet = parse_rtp(self._opened(data, source[:2]))
                 except OSError:
                     return
                 except RtpError:

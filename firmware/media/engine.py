@@ -21,7 +21,7 @@ from firmware.media.events import Digit, MediaEvent, MediaFault
 from firmware.media.feed import CameraFeed
 from firmware.media.leg import Inbox, MediaLeg
 from firmware.media.sound_card import SoundCard
-from firmware.media.stream import RtpStream
+from firmware.media.stream import RtpStream, Wire
 from firmware.media.tick import Tick
 from firmware.media.tones import COUNTRIES, TonePlayer, tone
 from firmware.media.video import VideoStream
@@ -178,6 +178,12 @@ class Engine:
         sockets.add(stream.port.media.fileno(), stream.read_media)
         sockets.add(stream.port.rtcp.fileno(), stream.read_rtcp)
 
+    def go_over(self, stream: RtpStream, wire: Wire) -> None:
+        """From now on `stream` sends over `wire`, and the tick takes what comes over it."""
+        stream.go_over(wire)
+        with self._lock:
+            self._tick.wired = (*(other for other in self._tick.wired if other is not stream), stream)
+
     def unwatch(self, port: RtpPort) -> None:
         """Before the sockets of `port` close."""
         sockets = self._tick.sockets
@@ -191,6 +197,7 @@ class Engine:
                 self.unwatch(stream.port)
         with self._lock:
             self._legs = tuple(other for other in self._legs if other is not leg)
+            self._tick.wired = tuple(other for other in self._tick.wired if other not in (audio, video))
             self._tick.audio = tuple(other for other in self._tick.audio if other is not audio)
             self._tick.video = tuple(other for other in self._tick.video if other is not video)
         if video is not None:

@@ -1,8 +1,19 @@
 """One RTP stream of a leg, as far as audio and video are alike: sockets, latch, reports, counters.
 
-RFC 3550 over a `RtpPort`, symmetric (see `latch`), RTCP on its own port. SSRC and sequence numbers last as long
-as the stream: over 183, 200 and every re-INVITE. Three threads meet here (event loop, audio tick, camera), so
-every method takes `lock`; it is held for microseconds and never across a call of foreign code, except `post`.
+RFC 3550 over a `RtpPort`, symmetric (see `latch`), RTCP on its own port or on RTP's (RFC 5761). SSRC and sequence
+numbers last as long as the stream: over 183, 200, every re-INVITE, and every change of transport. Three threads
+meet here (event loop, audio tick, camera), so every method takes `lock`; it is held for microseconds and never
+across a call of foreign code, except `post`.
+
+A transport has two halves, and any of one goes with any of the other:
+
+- The way: the port's own sockets, which the tick reads, or a `Wire` (`go_over`): what comes over it is put into
+  its `inbox` by whatever thread receives it, and the tick takes it from there (`Tick.wired`).
+- The seal (`srtp.Seal`): None for plain RTP; `srtp.Srtp` with the keys of the agreement (SDES), or with those of a
+  handshake (`seal`), and `srtp.NoKeysYet` before that. Every byte that comes or goes passes it, digits included.
+  The packets of a handshake on the stream's own sockets go to `on_handshake`.
+
+What is plain and comes by socket pays for this with one comparison a packet.
 """
 
 import ipaddress
@@ -12,13 +23,15 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from firmware.media.events import Media, MediaEvent, RtpStarted
 from firmware.media.latch import Address, Latch
+from firmware.media.srtp import NoKeysYet, Seal, Srtp
 from firmware.net.rtp_port import RtpPort
-from firmware.rtp.packet import RtpError, RtpPacket, pack_rtp, parse_rtp
+from firmware.rtp.packet import RtpError, RtpPacket, is_rtcp, pack_rtp, parse_rtp
 from firmware.rtp.reception import Reception
 from firmware.rtp.rtcp import (
     FullIntraRequest,
@@ -29,6 +42,7 @@ from firmware.rtp.rtcp import (
     parse_rtcp,
 )
 from firmware.sdp.agreement import AgreedMedia
+from firmware.sdp.crypto import SrtpKeys
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +51,21 @@ Statistics = dict[str, float | int | str]
 _DATAGRAM = 2048
 _STAMP_SPACE = socket.CMSG_SPACE(16)
 _TIMESPEC = struct.Struct("@qq")
+_MOST_OF_A_WIRE = 64  # datagrams a tick, as of a socket
+_WIRE: Address = ("wire", 1)  # where a wire's packets come from and go to: it chooses its peer itself
+
+
+class Wire(Protocol):
+    """Carries a stream's datagrams in place of its sockets (ICE): RTP, and RTCP multiplexed with it.
+
+    `send` is called on the audio's and the camera's thread with the stream's lock held; it must not wait. OSError
+    is counted. `inbox` takes (datagram, `time.monotonic` of its arrival) and is bounded by who made it.
+    """
+
+    @property
+    def inbox(self) -> "deque[tuple[bytes, float]]": ...
+
+    def send(self, datagram: bytes) -> None: ...
 
 
 class RtpStream:
@@ -52,6 +81,8 @@ class RtpStream:
         self.ssrc = secrets.randbits(32)
         self.sending = False
         self.closed = False
+        # Gets (datagram, source) of a handshake's packets, on the thread that read them, under the lock.
+        self.on_handshake: Callable[[bytes, Address], None] | None = None
         self._clock_hz = clock_hz
         self._post = post
         # Below 2**15, so that an SRTP session's first packets cannot be taken for a wrap (RFC 3711 3.3.1).
@@ -65,6 +96,11 @@ class RtpStream:
             wall_offset_s=time.time() - now,
         )
         self._scope = _scope(port)
+        self._send_datagram: Callable[[bytes, tuple[str | int, ...]], object] = port.media.sendto
+        self._wire: Wire | None = None
+        self._seal: Seal | None = None
+        self._by_handshake = False  # the keys are not the description's
+        self._mux = False
         self._destination: tuple[str | int, ...] | None = None
         self._rtcp_target: Address | None = None
         self._rtcp_source: Address | None = None
@@ -83,7 +119,13 @@ class RtpStream:
 
     def _aim(self, agreed: AgreedMedia) -> bool:
         """Follow the agreement's addresses; True when RTP now goes elsewhere. Caller holds the lock."""
-        target = self._literal(agreed.remote_host, agreed.remote_rtp_port)
+        if agreed.keys is not None:
+            self._take_keys(agreed.keys)
+            self._by_handshake = False
+        elif not self._by_handshake:
+            self._seal = None
+        self._mux = agreed.rtcp_mux or self._wire is not None
+        target = _WIRE if self._wire is not None else self._literal(agreed.remote_host, agreed.remote_rtp_port)
         self._rtcp_target = self._literal(agreed.remote_rtcp_host, agreed.remote_rtcp_port)
         if target is None:
             self._destination = None
@@ -95,6 +137,45 @@ class RtpStream:
         self._route()
         return moved or resumed
 
+    def seal(self, keys: SrtpKeys | None) -> None:
+        """Encrypt with the keys of a handshake (DTLS); None: it is still to come, and until then nothing passes."""
+        with self.lock:
+            self._by_handshake = True
+            if keys is None:
+                self._seal = NoKeysYet()
+            else:
+                self._take_keys(keys)
+
+    def _take_keys(self, keys: SrtpKeys) -> None:
+        if isinstance(self._seal, Srtp):
+            self._seal.rekey(keys)
+        else:
+            self._seal = Srtp(keys)
+
+    def go_over(self, wire: Wire) -> None:
+        """From now on over `wire`, as the same sender; the port hears no more of it and stays open."""
+        with self.lock:
+            self._wire, self._mux, self._scope = wire, True, 0
+            self._send_datagram = lambda datagram, _: wire.send(datagram)
+            self.latch.aim(_WIRE)
+            if self._destination is not None:
+                self._route()
+
+    def drain(self) -> None:
+        """Take what the wire has brought, on the tick's thread."""
+        if self._wire is None:
+            return
+        inbox = self._wire.inbox
+        for _ in range(_MOST_OF_A_WIRE):
+            try:
+                datagram, arrival_s = inbox.popleft()
+            except IndexError:
+                return
+            with self.lock:
+                wanted = self._arrived(datagram, _WIRE, arrival_s)
+            if wanted:
+                self._keyframe_wanted()
+
     def rebind(self, port: RtpPort) -> RtpPort:
         """Go on over `port`, on another address of ours: same SSRC and numbering, the latch open again.
 
@@ -102,6 +183,9 @@ class RtpStream:
         """
         with self.lock:
             before, self.port = self.port, port
+            if self._wire is not None:
+                return before
+            self._send_datagram = port.media.sendto
             self._scope = _scope(port)
             self._rtcp_source = None
             self.latch.reopen()
@@ -134,9 +218,11 @@ class RtpStream:
         if destination is None or self.closed:
             return
         packet = pack_rtp(payload_type, marker, self._sequence, timestamp, self.ssrc, payload)
+        if self._seal is not None and not (packet := self._seal.protect(packet)):
+            return
         self._sequence = self._sequence + 1 & 0xFFFF
         try:
-            self.port.media.sendto(packet, destination)
+            self._send_datagram(packet, destination)
         except OSError:
             self._send_errors += 1
             return
@@ -166,14 +252,27 @@ class RtpStream:
         return () if self._reception is None else (self._reception,)
 
     def _send_rtcp(self, data: bytes) -> None:
-        target = self._rtcp_target
-        if self._destination is None or target is None or self.closed:
+        destination, target = self._destination, self._rtcp_target
+        if destination is None or self.closed:
+            return
+        if self._seal is not None and not (data := self._seal.protect_rtcp(data)):
+            return
+        if self._mux:
+            self._send_muxed(data, destination)
+            return
+        if target is None:
             return
         if self.latch.moved:  # the SDP's address is unreachable: RTCP must follow RTP
             host, port = self.latch.remote or target
             target = self._rtcp_source or (host, port + 1)
         try:
             self.port.rtcp.sendto(data, (*target, 0, self._scope) if self._scope else target)
+        except OSError:
+            self._send_errors += 1
+
+    def _send_muxed(self, data: bytes, destination: tuple[str | int, ...]) -> None:
+        try:
+            self._send_datagram(data, destination)
         except OSError:
             self._send_errors += 1
 
@@ -187,14 +286,34 @@ class RtpStream:
             except OSError:  # nothing there, or closed meanwhile
                 return
             arrival_s = _arrival(ancillary, now, wall_offset_s)
-            if self._goes_on(data, source, arrival_s):
+            if self._seal is None and self._goes_on(data, source, arrival_s):
                 return
-            try:
-                packet = parse_rtp(data)
-            except RtpError:
-                self._malformed += 1
-                return
-            self._receive(packet, source[:2], arrival_s)
+            wanted = self._arrived(data, source[:2], arrival_s)
+        if wanted:
+            self._keyframe_wanted()  # not under the lock: it ends in the camera's driver
+
+    def _arrived(self, data: bytes, source: Address, arrival_s: float) -> bool:
+        """Take a datagram of RTP's port or of a wire; true: the peer asks for a keyframe. Caller holds the lock."""
+        if self._mux and is_rtcp(data):
+            return self._arrived_rtcp(data, source, arrival_s)
+        if self._seal is not None or self.on_handshake is not None:
+            data = self._opened(data, source)
+            if not data or self._goes_on(data, source, arrival_s):
+                return False
+        try:
+            packet = parse_rtp(data)
+        except RtpError:
+            self._malformed += 1
+        else:
+            self._receive(packet, source, arrival_s)
+        return False
+
+    def _opened(self, data: bytes, source: Address) -> bytes:
+        """The RTP packet in a datagram; empty: there is none for us. Caller holds the lock."""
+        if self.on_handshake is not None and data and 20 <= data[0] <= 63:  # DTLS: RFC 7983 section 7
+            self.on_handshake(data, source)
+            return b""
+        return data if self._seal is None else self._seal.open(data)
 
     def _goes_on(self, data: bytes, source: tuple[str | int, ...], arrival_s: float) -> bool:
         """Take the packet by a shorter way than `_receive`, where there is one for it."""
@@ -229,7 +348,7 @@ class RtpStream:
     def read_rtcp(self, now: float, wall_offset_s: float) -> None:
         """Take one datagram from the RTCP socket."""
         if self._take_rtcp(now, wall_offset_s):
-            self._keyframe_wanted()  # not under the lock: it ends in the camera's driver
+            self._keyframe_wanted()
 
     def _take_rtcp(self, now: float, wall_offset_s: float) -> bool:
         """True when the peer asks for a keyframe."""
@@ -238,26 +357,30 @@ class RtpStream:
                 data, ancillary, _, source = self.port.rtcp.recvmsg(_DATAGRAM, _STAMP_SPACE)
             except OSError:
                 return False
-            if not self._knows(source[0]):
-                self.latch.refused += 1
-                return False
-            try:
-                packets = parse_rtcp(data)
-            except RtpError:
-                self._malformed += 1
-                return False
-            self._rtcp_source = source[:2]
             # The tick reads up to 20 ms after the arrival; a round trip measured by that would be its own.
-            arrival_s = _arrival(ancillary, now, wall_offset_s)
-            self._reports.received(packets, len(data), arrival_s)
-            wanted = False
-            for packet in packets:
-                if isinstance(packet, SenderReport):
-                    if self._reception is not None and self._reception.ssrc == packet.ssrc:
-                        self._reception.sender_report(packet.ntp, arrival_s)
-                elif isinstance(packet, PictureLossIndication | FullIntraRequest):
-                    wanted = True
-            return wanted
+            return self._arrived_rtcp(data, source[:2], _arrival(ancillary, now, wall_offset_s))
+
+    def _arrived_rtcp(self, data: bytes, source: Address, arrival_s: float) -> bool:
+        if not self._knows(source[0]):
+            self.latch.refused += 1
+            return False
+        if self._seal is not None and not (data := self._seal.open_rtcp(data)):
+            return False
+        try:
+            packets = parse_rtcp(data)
+        except RtpError:
+            self._malformed += 1
+            return False
+        self._rtcp_source = source
+        self._reports.received(packets, len(data), arrival_s)
+        wanted = False
+        for packet in packets:
+            if isinstance(packet, SenderReport):
+                if self._reception is not None and self._reception.ssrc == packet.ssrc:
+                    self._reception.sender_report(packet.ntp, arrival_s)
+            elif isinstance(packet, PictureLossIndication | FullIntraRequest):
+                wanted = True
+        return wanted
 
     def _knows(self, host: str) -> bool:
         remote, target = self.latch.remote, self._rtcp_target
@@ -282,6 +405,10 @@ class RtpStream:
                 "malformed": self._malformed,
                 "send_errors": self._send_errors,
             }
+            if isinstance(self._seal, Srtp):
+                values["srtp"] = self._seal.keys.suite
+                values["forged"] = self._seal.forged
+                values["replayed"] = self._seal.replayed
             if self._reports.round_trip_s is not None:
                 values["round_trip_ms"] = round(self._reports.round_trip_s * 1000, 1)
             self._more_statistics(values)

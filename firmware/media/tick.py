@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from firmware.media.audio import AudioStream
 from firmware.media.codec import FRAME_MS, SILENCE
+from firmware.media.stream import RtpStream
 from firmware.media.tones import TonePlayer
 from firmware.media.video import VideoStream
 
@@ -86,13 +87,15 @@ class Pace:
 
 
 class Tick:
-    """What there is to do each 20 ms. `audio` and `video` are replaced as a whole by the engine."""
+    """What there is to do each 20 ms. `audio`, `video`, and `wired`, which are those of both that have a wire, are
+    replaced as a whole by the engine."""
 
     def __init__(self) -> None:
         self.sockets = Sockets()
         self.pace = Pace()
         self.audio: tuple[AudioStream, ...] = ()
         self.video: tuple[VideoStream, ...] = ()
+        self.wired: tuple[RtpStream, ...] = ()
         self._tone_lock = threading.Lock()
         self._tone: TonePlayer | None = None
         self._next_tone: TonePlayer | None = None
@@ -120,6 +123,8 @@ class Tick:
         now = time.monotonic()
         self.pace.tick(now)
         self.sockets.drain(now, time.time() - now)
+        for wired in self.wired:
+            wired.drain()
         audio = self.audio
         mix = self._tone_frame() if self._tone is not None else None
         for stream in audio:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from firmware.sdp.crypto import SrtpKeys
 from firmware.sdp.description import Direction
 
 SENDS: Final[frozenset[Direction]] = frozenset(("sendrecv", "sendonly"))
@@ -58,6 +59,8 @@ class AgreedMedia:
     dtmf: Codec | None = None
     ptime_ms: int = 20  # how much the peer wants in a packet
     packetization_mode: int = 0  # video
+    keys: SrtpKeys | None = None  # of SRTP; None: plain RTP
+    rtcp_mux: bool = False  # RTCP goes to RTP's port (RFC 5761)
 
     @property
     def sends(self) -> bool:
