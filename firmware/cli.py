@@ -4,7 +4,6 @@ Heavy imports happen within the commands: `check-config` must not need a sound l
 """
 
 import argparse
-import logging
 import os
 import sys
 
@@ -44,12 +43,12 @@ def main(argv: list[str] | None = None) -> int:
 def _run(path: str, level: str) -> int:
     import asyncio
 
-    from firmware import app
+    from firmware import app, logs
     from firmware.config import ConfigError, load
 
     # The journal stamps each line itself.
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(level=level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s")
+    logs.to_standard_error(level.upper(), f"{stamp}%(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(app.run(load(path)))
     except (ConfigError, app.StartError) as error:

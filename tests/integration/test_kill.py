@@ -1,5 +1,7 @@
 """Point 8: a crash of either process neither opens nor jams the door, and the other goes on."""
 
+import sys
+
 import pytest
 
 from tests.support.baresip import Baresip
@@ -104,4 +106,34 @@ def test_station_that_is_told_to_stop_while_it_rings_stops_the_ringing(peers: Pe
     door.program.stop(8)
 
     wait_until(lambda: monitor.count("CALL_CLOSED"), "the monitor stops ringing")
+    assert door.program.exit_code == 0
+
+
+NOBODY_READS = """
+import os, sys
+kept, full = os.pipe()
+os.set_inheritable(kept, True)
+os.set_blocking(full, False)
+try:
+    while True:
+        os.write(full, b"x" * 4096)
+except BlockingIOError:
+    pass
+os.set_blocking(full, True)
+os.dup2(full, 1)
+os.dup2(full, 2)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_journal_that_reads_nothing_holds_up_no_visit(peers: Peers) -> None:
+    monitor = peers.baresip("101", video=False)
+    door = peers.portero(stages=[([monitor.uri], 60)], within=[sys.executable, "-c", NOBODY_READS])
+    press = door.press()
+    wait_until(lambda: monitor.count("CALL_INCOMING"), "the monitor rings")
+    monitor.accept()
+    door.wait_event("leg-answered", press=press)
+    monitor.press_keys(CODE)
+    door.wait_event("relay-off", press=press)
+    door.program.stop(10)
     assert door.program.exit_code == 0
