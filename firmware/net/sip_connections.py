@@ -137,6 +137,9 @@ class Connections:
 
     # --- connecting -----------------------------------------------------------------------------------------
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     def get(self, number: int) -> Connection | None:
         return self._all.get(number)
 

@@ -256,6 +256,10 @@ class SipEndpoint:
         self._core.info(call, content_type, body, self._loop.time())
         self._flush()
 
+    def counts(self) -> dict[str, int]:
+        """Sizes of what could grow; `dropped` is messages that nobody wanted, since the start."""
+        return {**self._core.counts(), "connections": len(self._connections)}
+
     def bindings(self, user: str) -> tuple[Binding, ...]:
         """Where a user of the house can be reached now."""
         return self._core.bindings(user, self._loop.time())

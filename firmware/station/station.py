@@ -451,7 +451,7 @@ class Station:
     def status(self) -> dict[str, object]:
         now = self._now()
         status = self.overview.status(now, self._lockout.longest_s(now))
-        return replace(status, users=self.house.status()).as_dict()
+        return replace(status, users=self.house.status(), sip=self._phone.counts()).as_dict()
 
     def press(self, button: str, source: str = "doorctl") -> dict[str, object]:
         """A press by hand of the technician; without a name, the first button."""

@@ -4,7 +4,8 @@
 error with which the station answers a technician's command that it cannot carry out.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 
@@ -106,6 +107,7 @@ class Status:
     calls: tuple[CallStatus, ...] = ()
     faults: tuple[FaultStatus, ...] = ()
     last_press: PressStatus | None = None
+    sip: Mapping[str, int] = field(default_factory=dict)  # sizes of what could grow, for whoever looks for a leak
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)

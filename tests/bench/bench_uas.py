@@ -26,7 +26,7 @@ CALLS = {"options": 3000, "calls": 1500}
 AT_ONCE = 4  # baresip takes no more calls at a time
 SCENARIOS = {
     "options": Path(__file__).parents[1] / "integration" / "sipp" / "options.xml",
-    "calls": Path(__file__).parent / "uas_calls.xml",
+    "calls": Path(__file__).parents[1] / "integration" / "sipp" / "short_call.xml",
 }
 
 

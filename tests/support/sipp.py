@@ -16,7 +16,9 @@ class Sipp:
     """One run of a scenario for `calls` calls.
 
     A scenario that begins by sending needs `remote` ("127.0.0.1:5060"); `keys` are its [name] values. With
-    `counts_repeats` a message that comes again is one more message, instead of being passed over.
+    `counts_repeats` a message that comes again is one more message, instead of being passed over. With a
+    `rate` so many calls a second begin at most, each after the one before; many are better not written down
+    (`messages`).
     """
 
     def __init__(
@@ -33,6 +35,8 @@ class Sipp:
         timeout_s: int = 60,
         keys: dict[str, str] | None = None,
         counts_repeats: bool = False,
+        rate: int = 0,
+        messages: bool = True,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port
@@ -45,11 +49,15 @@ class Sipp:
         command = [
             *("sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", shown, "-p", str(port)),
             *("-t", "t1" if transport == "tcp" else "u1", "-m", str(calls), "-s", service, "-nostdin"),
-            *("-timeout", f"{timeout_s}s", "-timeout_error", "-trace_msg", "-message_file", str(self.messages)),
+            *("-timeout", f"{timeout_s}s", "-timeout_error"),
             *("-trace_err", "-error_file", str(self.errors), "-recv_timeout", str(timeout_s * 1000)),
             # Its media socket would otherwise be the same fixed port in every sipp of this machine.
             *("-mi", shown, "-mp", str(port + 2)),
         ]
+        if messages:
+            command += ["-trace_msg", "-message_file", str(self.messages)]
+        if rate:
+            command += ["-r", str(rate), "-l", "1"]
         for key, value in (keys or {}).items():
             command += ["-key", key, value]
         if counts_repeats:
