@@ -7,8 +7,8 @@ import asyncio
 import logging
 import secrets
 import ssl
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from firmware.net.sip_connection import Connection, Owner
@@ -19,7 +19,7 @@ from firmware.sip.types import SECURE, Flow, Target, Transport
 
 log = logging.getLogger(__name__)
 
-MAX_INBOUND = 64  # connections; a station's monitors and servers are a dozen
+MAX_INBOUND = 64  # connections of nobody in particular; a station's servers are a few
 MAX_INBOUND_PER_HOST = 16
 MAX_ARRIVING = 32  # in the middle of a TLS or WebSocket handshake
 CONNECT_S = 4.0  # a SYN that is swallowed must not hold up the next target; TLS and the upgrade as long again
@@ -35,12 +35,28 @@ class AccountTransport:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
+    """What a connection may be used again for. `proved` is the name that its certificate was checked for, "" where
+    no name was: one address can have many names, and who proved to be one of them is not the others."""
+
     target: Target
     how: AccountTransport
+    proved: str
+
+    @classmethod
+    def of(cls, target: Target, how: AccountTransport) -> "_Key":
+        pinned_or_plain = target.transport not in SECURE or how.tls.fingerprint
+        return cls(target, how, "" if pinned_or_plain else (target.name or target.host).lower().rstrip("."))
+
+    @property
+    def as_domain(self) -> "_Key":
+        """Who typed an address typed no domain there; the account's own is as good a proof."""
+        domain = self.how.tls.domain
+        return replace(self, proved=domain.lower()) if domain and family_of(self.proved) is not None else self
 
 
 class Connections:
-    """`accounts` says how each account's server is reached; `identity` is what TLS listeners show."""
+    """`accounts` says how each account's server is reached; `needed` numbers the connections that no stranger may
+    push out; `identity` is what TLS listeners show."""
 
     def __init__(
         self,
@@ -48,10 +64,12 @@ class Connections:
         numbers: Iterator[int],
         *,
         accounts: Mapping[str, AccountTransport],
+        needed: Callable[[], Container[int]],
         identity: ServerIdentity | None = None,
         origins: Sequence[str] = (),
     ) -> None:
         self._owner = owner
+        self._needed = needed
         self._numbers = numbers
         self._accounts = accounts
         self._identity = identity
@@ -156,8 +174,8 @@ class Connections:
         `listening` is our listener's port for Via and Contact, 0 where this transport has none. `local` is the
         address to connect from, None for the kernel's choice."""
         how = self._accounts.get(account, AccountTransport())
-        key = _Key(target, how)
-        known = self._made.get(key) or self._like(key)
+        key = _Key.of(target, how)
+        known = self._made.get(key) or self._made.get(key.as_domain) or self._like(key)
         if known is not None and known.open:
             return known.flow
         waiting = self._connecting.setdefault(key, [])
@@ -205,8 +223,7 @@ class Connections:
         name = target.name or target.host
         if target.transport in SECURE:
             context = self._contexts.client(tls)
-            # Who typed an address typed no domain there; the account's own is as good a proof.
-            typed = (name, tls.domain) if family_of(name) is not None else (name,)
+            typed = (name, tls.domain) if family_of(name) is not None else (name,)  # see `_Key.as_domain`
             check = partial(check_peer, typed=typed, fingerprint=tls.fingerprint)
         number = next(self._numbers)
 
@@ -243,12 +260,17 @@ class Connections:
     # --- life -----------------------------------------------------------------------------------------------
 
     def add(self, connection: Connection) -> None:
-        """It is open; too many that others have made push out one that never spoke, else the longest silent."""
+        """It is open; too many that others have made push out one that never spoke, else the longest silent. What
+        is needed (a registered phone's, a call's) neither counts nor goes: of those the core bounds the number."""
         self._all[connection.number] = connection
         if connection.outbound:
             return
         # Not those that are dropped and still here: of many that come at once, each pushes one out.
         inbound = [other for other in self._all.values() if not other.outbound and other.open]
+        if len(inbound) <= MAX_INBOUND_PER_HOST:
+            return
+        needed = self._needed()
+        inbound = [other for other in inbound if other.number not in needed]
         host = connection.flow.remote[0]
         same_host = [other for other in inbound if other.flow.remote[0] == host]
         crowd = (

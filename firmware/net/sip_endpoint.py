@@ -81,7 +81,12 @@ class SipEndpoint:
         self._udp: dict[int, UdpSocket] = {}
         self._listen_also = tuple(listen_also)
         self._connections = Connections(
-            self, self._numbers, accounts=accounts or {}, identity=identity, origins=origins
+            self,
+            self._numbers,
+            accounts=accounts or {},
+            needed=lambda: core.needed_flows,
+            identity=identity,
+            origins=origins,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._dns = DnsClient((lambda: name_servers) if name_servers else None)

@@ -119,6 +119,15 @@ class Core:
         registered = (each for identity in self._identities.values() for each in identity.registered.values())
         return tuple((each.flow, each.outbound) for each in registered)
 
+    @property
+    def needed_flows(self) -> frozenset[int]:
+        """The numbers of the connections on which phones are registered, we are, or calls are up: what a bound of
+        connections must not cost."""
+        calls = (call.flow for call in self._calls.by_number.values())
+        ours = (flow for flow, _ in self.registered_flows)
+        house = self._house.needed_flows if self._house is not None else ()
+        return frozenset(flow.number for flow in (*calls, *ours, *house) if flow is not None and flow.reliable)
+
     def network_changed(self, now: float) -> None:
         """An address, a link or a route came or went: register anew, think nothing of what failed before."""
         self._stack.forget_network()

@@ -5,7 +5,7 @@ name that is no user's is asked for credentials like one that is, so that nobody
 Only there when users are configured.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from firmware.sip.abnf import unescape
@@ -60,6 +60,12 @@ class HouseServer:
         self._registrar.flow_closed(flow)
         self._proxy.flow_closed(flow)
         self._arm()
+
+    @property
+    def needed_flows(self) -> Iterator[Flow]:
+        """Those on which phones are registered, and those of calls between users."""
+        yield from (binding.flow for binding in self.location if binding.flow is not None)
+        yield from self._proxy.flows
 
     def _arm(self) -> None:
         when = self.location.next_expiry()

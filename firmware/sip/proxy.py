@@ -26,7 +26,7 @@ of challenges.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from firmware.sip.abnf import split_list
@@ -94,6 +94,11 @@ class Proxy:
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    @property
+    def flows(self) -> Iterator[Flow]:
+        """Of the calls that go through us."""
+        return (flow for call in self._calls.values() for flow in call.flows.values())
 
     # --- requests -------------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from firmware.net import dns_client, sip_connection, sip_connections
 from firmware.net import resolver as net_resolver
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.net.stun import is_stun
-from firmware.sip.configuration import Account, Configuration
+from firmware.sip.configuration import Account, Configuration, House, User
 from firmware.sip.core import Core
-from firmware.sip.events import CallAnswered, CallEnded, CallTrying, InviteSent, RegistrationChanged
+from firmware.sip.events import CallAnswered, CallEnded, CallTrying, IncomingCall, InviteSent, RegistrationChanged
 from firmware.sip.message import Request, parse_message, response_to
 from firmware.sip.stream import StreamFramer
 from firmware.sip.uri import Uri
@@ -443,6 +443,70 @@ def test_connections_that_never_speak_push_out_no_phone_that_did():
                 assert await reader.readexactly(2) == b"\r\n"
             writer.close()
             for each in silent:
+                each.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("hosts", [1, 8])
+def test_connections_that_say_one_word_push_out_no_registered_phone(hosts):
+    """A monitor says nothing between its refreshes: whoever pings once has been heard later than it."""
+    user = House((User("anna", "anna-secret"),), "house.test")
+
+    async def run() -> None:
+        async with Phone(core=Core(Configuration(house=user), random=random.Random(1).randbytes)) as door:
+            registrar = Uri.parse(f"sip:127.0.0.1:{door.port};transport=tcp")
+            address = Uri.parse("sip:anna@house.test")
+            monitor = Account(
+                "house",
+                address,
+                registrar=registrar,
+                outbound_proxy=registrar,
+                username="anna",
+                password="anna-secret",
+            )
+            async with Phone(accounts=(monitor,)) as phone:
+                (binding,) = await until(lambda: door.endpoint.bindings("anna"), "the binding")
+                talkers = []
+                for number in range(sip_connections.MAX_INBOUND + 8):
+                    source = (f"127.0.0.{1 + number % hosts}", 0)
+                    talkers.append(socket.create_connection(("127.0.0.1", door.port), source_address=source))
+                    talkers[-1].sendall(options("TCP", 5060))
+                    talkers[-1].setblocking(False)
+                    await asyncio.sleep(0)
+                most = min(sip_connections.MAX_INBOUND, hosts * sip_connections.MAX_INBOUND_PER_HOST)
+                left = len(talkers) - most
+                await until(
+                    lambda: sum(closed_by_peer(each) for each in talkers) >= left, "the talkers are dropped"
+                )
+                door.endpoint.invite(binding.uri, SDP, binding=binding)
+                await phone.event(IncomingCall)
+                states = [changed.state for changed in phone.told(RegistrationChanged)]
+                assert states == ["registering", "registered"]  # and never anew
+                for each in talkers:
+                    each.close()
+
+    asyncio.run(run())
+
+
+def test_connection_of_a_call_is_pushed_out_by_no_other():
+    async def run() -> None:
+        async with Phone() as door, Phone() as caller:
+            caller.endpoint.invite(Uri.parse(f"sip:door@127.0.0.1:{door.port};transport=tcp"), SDP)
+            call = (await door.event(IncomingCall)).call
+            door.endpoint.accept(call, SDP)
+            await caller.event(CallAnswered)
+            talkers = []
+            for _ in range(2 * sip_connections.MAX_INBOUND_PER_HOST):
+                talkers.append(socket.create_connection(("127.0.0.1", door.port)))
+                talkers[-1].sendall(options("TCP", 5060))
+                talkers[-1].setblocking(False)
+                await asyncio.sleep(0)
+            most = sip_connections.MAX_INBOUND_PER_HOST
+            await until(lambda: sum(closed_by_peer(each) for each in talkers) >= most, "the talkers are dropped")
+            door.endpoint.hangup(call)
+            assert (await caller.event(CallEnded)).by == "peer"
+            for each in talkers:
                 each.close()
 
     asyncio.run(run())

@@ -188,6 +188,23 @@ def test_no_other_certificate_than_the_pinned_one_is_good(authority, good, tmp_p
     assert f"fingerprint is {good.fingerprint}, not the one" in reason
 
 
+def test_connection_to_a_server_that_proved_one_name_is_not_used_for_another_at_its_address(authority, good):
+    async def main() -> None:
+        settings = {"accounts": {"": AccountTransport(TlsSettings(ca_file=authority.file))}}
+        async with TlsServer(good) as server, Phone(options=settings) as phone:
+            phone.endpoint.invite(server.uri("pbx.test"), SDP)
+            await until(lambda: b"INVITE sip:101@pbx.test" in server.got, "the INVITE")
+            phone.endpoint.invite(server.uri("bank.test"), SDP)
+            ended = await phone.event(CallEnded)
+            assert "the certificate is not for bank.test" in ended.reason
+            assert b"bank.test" not in server.got
+            phone.endpoint.invite(server.uri("PBX.test"), SDP)
+            await until(lambda: b"INVITE sip:101@PBX.test" in server.got, "the INVITE to the name that it has")
+            assert server.names == ["pbx.test", "bank.test"]  # which made no third connection
+
+    run(main)
+
+
 def test_server_typed_as_an_address_may_show_the_accounts_domain(authority, good):
     async def work() -> None:
         async with TlsServer(good) as server:
