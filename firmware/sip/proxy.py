@@ -2,13 +2,15 @@
 
 Why not redirect them to each other: a phone on a connection, or behind NAT, can be reached over its own flow
 alone, and phones refuse calls that do not come from their server. The proxy stays in the path (Record-Route), knows
-of each call over which flows its two Contacts are reached, and carries in-dialog requests for those calls only: it
-relays nothing for anybody else. Media goes from phone to phone.
+of each call over which flows its Contacts and the proxies beside us are reached, and carries in-dialog requests
+over those flows only: it relays nothing for anybody else, and nothing to anywhere else. Media goes from phone to
+phone.
 
     request                 | what becomes of it
     ------------------------|------------------------------------------------------------------------------
     out of dialog           | to every target at once, each a branch (16.6)
-    within a known call     | to the flow of the Contact that it names; bindings and the URI itself otherwise
+    within a known call     | to the flow of the Route or Contact that it names, or to the phone that registered
+                            | this Contact anew; 480 otherwise
     ACK to a 2xx            | the same, without a transaction
     CANCEL                  | 200; every branch that may still ring is cancelled (16.10)
 
@@ -51,6 +53,7 @@ DECLINED = 'SIP;cause=603;text="Declined"'
 TIMER_C_S = 180.0
 MOST_AT_ONCE = 64
 MOST_CALLS = 128  # whose flows are remembered; more than four a user is a phone that never says BYE
+MOST_WAYS = 16  # of one call: Contacts of its parties, proxies before them
 _BEGIN_CALLS = ("INVITE", "REFER")
 _PREFERRED = (401, 407, 415, 420, 484)
 
@@ -73,10 +76,15 @@ class Hop:
 
 @dataclass(slots=True)
 class _Call:
-    """The flows over which the Contacts of one call are reached."""
+    """The flows over which the Contacts of one call, and what record-routed on its way, are reached."""
 
     flows: dict[_ContactKey, Flow] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)  # numbers of those that are closed
     answered: bool = False
+
+    def way(self, uri: Uri) -> Flow | None:
+        flow = self.flows.get(_contact_key(uri))
+        return flow if flow is not None and flow.number not in self.lost else None
 
 
 class Proxy:
@@ -97,7 +105,7 @@ class Proxy:
 
     @property
     def flows(self) -> Iterator[Flow]:
-        """Of the calls that go through us."""
+        """Of the calls that go through us; some may be closed."""
         return (flow for call in self._calls.values() for flow in call.flows.values())
 
     # --- requests -------------------------------------------------------------------------------------------
@@ -112,9 +120,16 @@ class Proxy:
         if call is None or all(known.remote[0] != flow.remote[0] for known in call.flows.values()):
             return False
         self._calls.move_to_end(request.call_id)
+        transactions = self.stack.transactions
+        if request.method != "ACK" and transactions.strangers >= self.stack.configuration.max_transactions:
+            self.stack.send(flow, bytes(self.answer(request, 503)))
+            return True
         hop, routes = self._next(request, call, now)
         if request.method == "ACK":
-            self._pass_on(request, flow, hop, routes, now)
+            if hop is not None:
+                self._pass_on(request, flow, hop, routes, now)
+        elif hop is None:
+            self.refuse(transactions.open_server(request, flow, now, stranger=True), 480, now, "Not of this call")
         else:
             self._forward(request, flow, (hop,), routes, now)
         return True
@@ -125,8 +140,8 @@ class Proxy:
 
     def flow_closed(self, flow: Flow) -> None:
         for call in self._calls.values():
-            for key in [key for key, known in call.flows.items() if known.reliable and known.number == flow.number]:
-                del call.flows[key]
+            if any(known.reliable and known.number == flow.number for known in call.flows.values()):
+                call.lost.add(flow.number)
 
     def is_loop(self, request: Request) -> bool:
         """Whether we have forwarded just this before (16.3 step 4): a spiral names another target."""
@@ -167,18 +182,20 @@ class Proxy:
             self.stack, hop.next_hop, on_flow=send, on_exhausted=lambda reason, when: None, hint=hop.flow
         ).next(now)
 
-    def _next(self, request: Request, call: _Call, now: float) -> tuple[Hop, tuple[NameAddr, ...]]:
-        """Where a request within a call goes next, and the Route values that stay in it (16.4, 16.5)."""
+    def _next(self, request: Request, call: _Call, now: float) -> tuple[Hop | None, tuple[NameAddr, ...]]:
+        """Where a request within a call goes next, and the Route values that stay in it (16.4, 16.5).
+
+        Only over flows on which the call's own parties came: who knows a Call-ID sends nobody anywhere else."""
         routes = tuple(request.routes)
         while routes and routes[0].uri.user == self._mark:
             routes = routes[1:]
-        if routes:
-            return Hop(request.uri, routes[0].uri), routes
-        flow = call.flows.get(_contact_key(request.uri))
+        flow = call.way(routes[0].uri if routes else request.uri)
         if flow is not None:
-            return Hop(request.uri, address_uri(*flow.remote, flow.transport), flow), ()
-        binding = self._location.at(request.uri, now)
-        return (Hop.to(binding) if binding is not None else Hop(request.uri, request.uri)), ()
+            return Hop(request.uri, address_uri(*flow.remote, flow.transport), flow), routes
+        binding = None
+        if not routes and _contact_key(request.uri) in call.flows:  # on a connection that was lost
+            binding = self._location.at(request.uri, now)
+        return (Hop.to(binding) if binding is not None else None), ()
 
     def prepared(
         self, request: Request, source: Flow, out: Flow, hop: Hop, routes: tuple[NameAddr, ...]
@@ -231,13 +248,17 @@ class Proxy:
             self._calls.popitem(last=False)
 
     def learn(self, request: Request, message: Request | Response, flow: Flow) -> None:
-        """A Contact of a call that goes through us came over `flow`."""
+        """A Contact of a call that goes through us came over `flow`, and the marks of proxies behind it."""
         call = self._calls.get(request.call_id)
         if call is None:
             return
         for contact in message.contacts[:1]:
-            if contact.uri.scheme in ("sip", "sips") and len(call.flows) < 16:
+            if contact.uri.scheme in ("sip", "sips") and len(call.flows) < MOST_WAYS:
                 call.flows[_contact_key(contact.uri)] = flow
+        for route in message.record_routes[:MOST_WAYS]:
+            # An answer repeats the marks of the request's way: those lead to the other side, and are known.
+            if route.uri.user != self._mark and len(call.flows) < MOST_WAYS:
+                call.flows.setdefault(_contact_key(route.uri), flow)
         if isinstance(message, Response) and request.method == "INVITE" and message.status < 300:
             call.answered |= message.status >= 200
 

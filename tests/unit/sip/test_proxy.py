@@ -220,6 +220,86 @@ def test_a_call_that_we_do_not_know_is_481_wherever_it_points():
     assert door.anna.ask(bye).status == 481
 
 
+HOSTILE = [("uri", "sip:victim@203.0.113.9:5060"), ("route", "<sip:203.0.113.9;lr>")]
+
+
+@pytest.mark.parametrize("method", ["BYE", "INVITE", "MESSAGE", "ACK"])
+@pytest.mark.parametrize(("where", "target"), HOSTILE, ids=["request-uri", "route"])
+def test_a_request_within_a_call_is_carried_to_its_own_parties_and_nowhere_else(
+    method: str, where: str, target: str
+):
+    """anna, or who learned of her Call-ID on her machine, has the door send what it likes where it likes."""
+    door = House(UDP)
+    _, _, ok = up(door)
+    request = within(door, method, ok)
+    if where == "uri":
+        request.uri = Uri.parse(target)
+    else:
+        request.headers.add("Route", target)
+    assert door.forwarded(request) == []
+    assert [response.status for response in door.back] == ([] if method == "ACK" else [480])
+    ((to, _),) = door.forwarded(within(door, "BYE", ok))  # the call itself is none the worse
+    assert to.remote == ("10.0.0.3", 5060)
+
+
+def test_a_request_within_a_call_is_not_carried_to_a_third_user():
+    door = House(UDP)
+    carl = Phone(door.bench, "carl", host="10.0.0.5")
+    carl.register()
+    _, _, ok = up(door)
+    bye = within(door, "BYE", ok)
+    bye.uri = Uri.parse("sip:carl@10.0.0.5:5060")
+    assert door.forwarded(bye) == []
+
+
+def test_proxies_beside_us_stay_in_the_way_of_the_call_both_ways():
+    door = House(UDP)
+    edge = ("Record-Route", "<sip:edge-a@10.0.0.2:5070;lr>")
+    ((flow, request),) = door.forwarded(door.invite(headers=[edge]))
+    far = [
+        ("Record-Route", "<sip:edge-b@10.0.0.3:5090;lr>"),
+        *(("Record-Route", str(r)) for r in request.record_routes),
+    ]
+    door.bench.receive(reply(request, 200, "b", contact="<sip:bob@172.16.0.9>", sdp=SDP, headers=far), flow)
+    door.out()
+    (ok,) = door.back
+    info = door.anna.request("INFO", "sip:bob@172.16.0.9", to_tag="b", call_id=ok.call_id)
+    for route in [*reversed(request.record_routes[:-1]), "<sip:edge-b@10.0.0.3:5090;lr>"]:
+        info.headers.add("Route", str(route))
+    ((to, carried),) = door.forwarded(info)
+    assert to == flow
+    assert [route.uri.user for route in carried.routes] == ["edge-b"]
+    bye = door.bobs[0].request("BYE", "sip:anna@10.0.0.2:5060", to_tag="f", from_tag="b", call_id=ok.call_id)
+    for route in request.record_routes:
+        bye.headers.add("Route", str(route))
+    door.bench.receive(bye, flow)
+    ((to, carried),) = door.out()
+    assert to.remote == door.anna.flow.remote
+    assert [route.uri.user for route in carried.routes] == ["edge-a"]
+
+
+def test_requests_within_a_call_fill_no_memory():
+    door = House(UDP)
+    _, _, ok = up(door)
+    most = house().max_transactions
+    for _ in range(most + 20):
+        info = within(door, "INFO", ok)
+        info.uri = Uri.parse("sip:victim@203.0.113.9")
+        door.forwarded(info)
+    assert door.bench.core.counts()["strangers"] <= most
+    assert [response.status for response in door.back] == [503]
+
+
+def test_who_lost_his_connection_ends_his_call_over_a_new_one():
+    door = House(UDP)
+    door.anna.flow = connection(8, "10.0.0.2")
+    _, _, ok = up(door)
+    door.bench.core.flow_closed(door.anna.flow, "reset", door.bench.now)
+    door.anna.flow = connection(9, "10.0.0.2")
+    ((to, bye),) = door.forwarded(within(door, "BYE", ok))
+    assert (to.remote, bye.method) == (("10.0.0.3", 5060), "BYE")
+
+
 def test_repeated_answers_are_carried_again():
     door = House(UDP)
     ((flow, request),) = door.forwarded(door.invite())
