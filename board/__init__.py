@@ -17,6 +17,9 @@ Pull = Literal["up", "down", "none"]
 
 _HERE = Path(__file__).parent
 _LINES_PER_CHIP = 512
+CAMERA_FORMS = ("auto", "h264", "mjpeg", "yuyv")
+_STABLE_NAMES = ("/dev/v4l/by-id/", "/dev/v4l/by-path/")
+_LEVEL_4_BLOCKS = 245_760  # of 16 by 16 pixels in a second: ITU-T H.264 table A-1; above it no monitor follows
 _OPPOSITE = {"up": "down", "down": "up"}
 
 
@@ -26,9 +29,15 @@ class BoardError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CameraSpec:
-    """`warm`: opened soon after the start and kept so, which costs 25 to 60 MB, instead of with the first call."""
+    """`device` names the camera: below /dev/v4l for v4l2, part of its name or place for picamera2, empty its first.
+
+    `form` is what a v4l2 camera is to send. `warm`: opened soon after the start, which costs 25 to 60 MB, and not
+    with the first call only.
+    """
 
     driver: str
+    device: str
+    form: str
     width: int
     height: int
     fps: int
@@ -189,16 +198,37 @@ def _find(name_or_path: str) -> Path:
 
 def _camera(table: Table) -> CameraSpec:
     driver = table.text("driver")
+    usb = driver == "v4l2"
+    device = table.text("device") if usb or "device" in table else ""
+    if usb and device and not device.startswith(_STABLE_NAMES):
+        table.complain(
+            "device",
+            f'is "{device}", which another camera may be called after the next start; write its name below '
+            "/dev/v4l/by-id (ls shows them), or below /dev/v4l/by-path for its socket",
+        )
     spec = CameraSpec(
         driver=driver,
+        device=device,
+        form=table.text("form", "auto", among=CAMERA_FORMS) if usb else "auto",
         width=table.integer("width", 640, least=160, most=1920),
         height=table.integer("height", 480, least=120, most=1080),
         fps=table.integer("fps", 15, least=1, most=60),
         bitrate_kbps=table.integer("bitrate_kbps", 600, least=50, most=20_000),
         warm=table.flag("warm", driver != "simulated"),
     )
+    for key, size in (("width", spec.width), ("height", spec.height)):
+        if size % 2:
+            table.complain(key, f"is {size}, and H.264 wants an even number; write {size - 1}")
+    _check_rate(table, spec)
     table.finish()
     return spec
+
+
+def _check_rate(table: Table, spec: CameraSpec) -> None:
+    blocks = -(-spec.width // 16) * -(-spec.height // 16)
+    if blocks * spec.fps > _LEVEL_4_BLOCKS:
+        most = _LEVEL_4_BLOCKS // blocks
+        table.complain("fps", f"is {spec.fps}, more than H.264 level 4 carries at that size; write {most} or less")
 
 
 def _audio(table: Table, folder: Path) -> AudioSpec:

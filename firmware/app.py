@@ -273,11 +273,20 @@ def make_audio(spec: board.AudioSpec) -> AudioDevice:
 
 
 def make_camera(spec: board.CameraSpec) -> Camera:
-    if spec.driver != "simulated":
-        raise CameraError(f'there is no camera driver "{spec.driver}"; write "simulated"')
-    from drivers.camera.simulated import SimulatedCamera
+    match spec.driver:
+        case "simulated":
+            from drivers.camera.simulated import SimulatedCamera
 
-    return SimulatedCamera(spec.width, spec.height, spec.fps, spec.bitrate_kbps)
+            return SimulatedCamera(spec.width, spec.height, spec.fps, spec.bitrate_kbps)
+        case "picamera2":
+            from drivers.camera import picamera2
+
+            return picamera2.open_camera(spec.device, spec.width, spec.height, spec.fps, spec.bitrate_kbps)
+        case "v4l2":
+            from drivers.camera.v4l2 import V4l2Camera
+
+            return V4l2Camera(spec.device, spec.width, spec.height, spec.fps, spec.bitrate_kbps, spec.form)
+    raise CameraError(f'there is no camera driver "{spec.driver}"; write "picamera2", "v4l2" or "simulated"')
 
 
 def make_standby_camera(spec: board.CameraSpec) -> Camera:

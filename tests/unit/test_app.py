@@ -6,6 +6,7 @@ import time
 import pytest
 
 import board
+from drivers.camera.base import CameraError
 from firmware import app
 from firmware.config import Account, Button, Config, Door, Secret, Stage, Station
 
@@ -59,3 +60,20 @@ def test_an_account_reaches_the_core_with_its_password_and_defaults():
 def test_a_board_without_what_the_configuration_names_is_refused_by_name(config, message):
     with pytest.raises(app.StartError, match=message):
         app.load_board(config)
+
+
+@pytest.mark.parametrize(
+    ("driver", "kind"),
+    [("simulated", "SimulatedCamera"), ("picamera2", "EncodingCamera"), ("v4l2", "V4l2Camera")],
+)
+def test_the_boards_camera_driver_is_made_and_opens_nothing_yet(driver, kind):
+    spec = board.CameraSpec(driver, "/dev/v4l/by-id/none", "auto", 640, 480, 15, 600, False)
+    made = app.make_camera(spec)
+    assert type(made).__name__ == kind
+    assert (made.width, made.height, made.fps, made.bitrate_bps) == (640, 480, 15, 600_000)
+    assert app.make_standby_camera(spec).profile_level_id == made.profile_level_id
+
+
+def test_an_unknown_camera_driver_is_answered_with_those_there_are():
+    with pytest.raises(CameraError, match='write "picamera2", "v4l2" or "simulated"'):
+        app.make_camera(board.CameraSpec("webcam", "", "auto", 640, 480, 15, 600, False))

@@ -116,6 +116,48 @@ def test_a_pull_that_holds_a_button_pressed_is_refused(board_file: Path) -> None
         board.load(str(board_file))
 
 
+@pytest.mark.parametrize(
+    ("camera", "complaint"),
+    [
+        ('driver = "v4l2"', "camera.device: is missing; write a text in quotes"),
+        (
+            'driver = "v4l2"\ndevice = "/dev/video0"',
+            'camera.device: is "/dev/video0", which another camera may be called after the next start; write its '
+            "name below /dev/v4l/by-id",
+        ),
+        (
+            'driver = "v4l2"\ndevice = "/dev/v4l/by-id/x"\nform = "vp8"',
+            'camera.form: is "vp8"; write one of "auto", "h264", "mjpeg", "yuyv"',
+        ),
+        ('driver = "picamera2"\nform = "mjpeg"', "camera.form: is not known here"),
+        ('driver = "picamera2"\nwidth = 641', "camera.width: is 641, and H.264 wants an even number; write 640"),
+        (
+            'driver = "picamera2"\nwidth = 1920\nheight = 1080\nfps = 60',
+            "camera.fps: is 60, more than H.264 level 4 carries at that size; write 30 or less",
+        ),
+        ('driver = "simulated"\nwarm = "yes"', 'camera.warm: is "yes"; write true or false'),
+    ],
+)
+def test_a_camera_that_cannot_be_is_refused_with_its_remedy(board_file: Path, camera: str, complaint: str) -> None:
+    board_file.write_text(f'[gpio]\ndriver = "simulated"\n[audio]\ndriver = "simulated"\n[camera]\n{camera}\n')
+    with pytest.raises(board.BoardError) as caught:
+        board.load(str(board_file))
+    assert f"{board_file}: {complaint}" in str(caught.value)
+
+
+def test_real_cameras_are_opened_after_the_start_the_simulated_one_with_a_call(board_file: Path) -> None:
+    for camera, warm in (
+        ('driver = "v4l2"\ndevice = "/dev/v4l/by-path/platform-usb-0:1:1.0-video-index0"', True),
+        ('driver = "picamera2"\ndevice = "imx708"', True),
+        ('driver = "picamera2"\nwarm = false', False),
+        ('driver = "simulated"', False),
+    ):
+        board_file.write_text(f'[gpio]\ndriver = "simulated"\n[audio]\ndriver = "simulated"\n[camera]\n{camera}\n')
+        loaded = board.load(str(board_file)).camera
+        assert loaded is not None
+        assert loaded.warm is warm
+
+
 def test_relays_are_read_from_a_board_that_is_otherwise_wrong(board_file: Path) -> None:
     board_file.write_text(
         '[gpio]\ndriver = "simulated"\n[audio]\nrate_hz = "loud"\n[outputs.relay1]\nchip = "soc"\nline = 4\n'
