@@ -104,6 +104,10 @@ def _describe_station(event: Event) -> str:
             return f"asked by {event.source} to fetch its configuration" + (
                 f" (account {event.account})" if event.account else ""
             )
+        case events.WatcherChanged(active=True):
+            return f"{event.watcher} watches the state of the door ({event.proven})"
+        case events.WatcherChanged():
+            return f"{event.watcher} watches the door no longer: {event.reason}"
         case events.Fault():
             return f"fault: {event.where}: {event.what}; {event.remedy}"
         case events.FaultCleared():

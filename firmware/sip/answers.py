@@ -12,13 +12,14 @@ from firmware.sip.uri import NameAddr
 
 METHODS = (
     *("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY"),
-    *("PRACK", "UPDATE", "MESSAGE", "REFER"),
+    *("PRACK", "UPDATE", "MESSAGE", "REFER", "SUBSCRIBE"),
 )
 ALLOW = ", ".join(METHODS)
-KNOWN_METHODS = frozenset((*METHODS, "REGISTER", "SUBSCRIBE", "PUBLISH"))
+KNOWN_METHODS = frozenset((*METHODS, "REGISTER", "PUBLISH"))
 # Option tags that Require may name. 199: we listen for it, and never send it (RFC 6228).
 EXTENSIONS = frozenset(("100rel", "199", "norefersub", "replaces", "timer"))
 SUPPORTED = ", ".join(sorted(EXTENSIONS))
+EVENTS = "dialog"  # the event packages that are served (notifier.py)
 SDP, TEXT = "application/sdp", "text/plain"
 INFO_BODIES = (
     "application/dtmf-relay",
@@ -49,6 +50,8 @@ def answer(
         fields.add("Allow", ALLOW)
     if (request.method == "OPTIONS" and status == 200) or status == 415:
         fields.add("Accept", _ACCEPT)
+    if status == 489 or (request.method in ("OPTIONS", "SUBSCRIBE") and 200 <= status < 300):
+        fields.add("Allow-Events", EVENTS)
     if request.method in ("INVITE", "OPTIONS") and 200 <= status < 300:
         fields.add("Supported", SUPPORTED)
     for name, value in headers:
@@ -58,6 +61,14 @@ def answer(
         fields.add("Content-Type", SDP)
         response.body = sdp
     return response
+
+
+def accepts(request: Request, kind: str) -> bool:
+    """Whether the sender could read an answer of that type (8.2.3, 20.1): no Accept at all says that it can."""
+    if "Accept" not in request.headers:
+        return True
+    ranges = {value.partition(";")[0].strip().lower() for value in request.headers.values("Accept")}
+    return not ranges.isdisjoint((kind, kind.partition("/")[0] + "/*", "*/*"))
 
 
 def refused_method(method: str) -> int:

@@ -41,6 +41,7 @@ from firmware.sip.answers import (
     unsupported,
 )
 from firmware.sip.dialog import Dialog, DialogKey
+from firmware.sip.dialog_info import DialogState, Direction, State, ending
 from firmware.sip.errors import LocalProtocolError
 from firmware.sip.events import (
     CallAcknowledged,
@@ -52,7 +53,7 @@ from firmware.sip.events import (
     OfferRefused,
     Reoffered,
 )
-from firmware.sip.identity import Identity, contact
+from firmware.sip.identity import Identity, contact_of
 from firmware.sip.message import Message, Request, Response
 from firmware.sip.modification import Modification
 from firmware.sip.outgoing_request import OutgoingRequest
@@ -76,6 +77,7 @@ class Calls:
         self.by_number: dict[int, Call] = {}
         self.by_dialog: dict[DialogKey, tuple[Call, Session]] = {}
         self.last_number = 0
+        self.watcher: Callable[[DialogState, float], None] | None = None  # hears what others may see (notifier.py)
 
     def new_number(self) -> int:
         self.last_number += 1
@@ -105,6 +107,7 @@ class Call:
         self.stack = calls.stack
         self.identity = identity
         self.transfer: Transfer | None = None
+        self.shown: DialogState | None = None  # what others may see of the call; None: nothing
         self.timer = SessionTimer(
             calls.stack.schedule,
             (identity.account if identity is not None else calls.stack.configuration).session_expires_s,
@@ -123,6 +126,15 @@ class Call:
 
     def _enter(self) -> None:
         self._calls.by_number[self.number] = self
+
+    def show(self, state: State, now: float, event: str = "", code: int = 0) -> None:
+        """Let others see the call in `state`."""
+        direction: Direction = "initiator" if self.owns_call_id else "recipient"
+        shown = DialogState(str(self.number), direction, state, event, code)
+        if shown != self.shown:
+            self.shown = shown
+            if self._calls.watcher is not None:
+                self._calls.watcher(shown, now)
 
     @property
     def dialog(self) -> Dialog | None:
@@ -411,6 +423,7 @@ class Call:
         """The one place where a call ends; every later end says nothing."""
         if self.state == "ended":
             return
+        answered = self.state == "answered"
         self.state = "ended"
         self.timer.stop()
         self._offer_wanted = self._refresh_wanted = False
@@ -422,6 +435,8 @@ class Call:
         self._calls.by_number.pop(self.number, None)
         if not self._lingers():
             self._forget()
+        if self.shown is not None:
+            self.show("terminated", now, *ending(self.shown.direction, by, status, answered=answered))
         self._stack.emit(CallEnded(self.number, by, status, reason))
 
     def _close(self, session: Session, now: float) -> None:
@@ -465,9 +480,7 @@ class Call:
             self._calls.by_dialog.pop(key, None)
 
     def contact(self, flow: Flow, transport: Transport | None = None) -> NameAddr:
-        if self.identity is not None:
-            return self.identity.contact(flow, transport or flow.transport)
-        return contact("portero", *flow.advertised, transport or flow.transport)
+        return contact_of(self.identity, flow, transport or flow.transport)
 
     def _respond_update(self, server: Server, session: Session, now: float, *, sdp: bytes = b"") -> None:
         headers = () if session.dialog.early else self.timer.answer(server.request, now)

@@ -57,6 +57,8 @@ class Core:
         self._reception.stopping = True
         for call in tuple(self._calls.by_number.values()):
             call.hangup(now, 480, "")
+        if self._reception.notifier is not None:
+            self._reception.notifier.stop(now)
         for registration in self._registrations:
             registration.stop(now)
 
@@ -107,6 +109,8 @@ class Core:
             registration.flow_closed(flow, now)
         if self._house is not None:
             self._house.flow_closed(flow, now)
+        if self._reception.notifier is not None:
+            self._reception.notifier.flow_closed(flow)
 
     def flow_moved(self, flow: Flow, now: float) -> None:
         """The server of a datagram flow sees us at another address than before (RFC 5626 4.4.2)."""
@@ -293,6 +297,7 @@ class Core:
             "strangers": stack.transactions.strangers,
             "pending_requests": stack.pending_requests,
             "alarms": len(stack.schedule),
+            "subscriptions": len(self._reception.notifier) if self._reception.notifier is not None else 0,
             "dropped": self.dropped,
             **(self._house.counts() if self._house is not None else {}),
         }

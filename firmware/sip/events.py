@@ -194,6 +194,18 @@ class CheckSync:
 
 
 @dataclass(frozen=True, slots=True)
+class WatcherChanged:
+    """Somebody sees from now on whether the station rings or talks (RFC 4235), or no longer, and why. `user` and
+    `account` as in `IncomingCall`: one of them is how it proved that it may."""
+
+    watcher: Uri
+    account: str
+    user: str
+    active: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationChanged:
     """`status` and `reason` say why it failed; `retry_s` when the next try starts, `expires_s` for how long we are
     registered and `server` where, as "10.0.0.2:5060 (udp)". Another server is another `registered`."""
@@ -254,6 +266,7 @@ Event = (
     | TextReceived
     | TextDelivered
     | CheckSync
+    | WatcherChanged
     | RegistrationChanged
     | UserRegistered
     | UserUnregistered

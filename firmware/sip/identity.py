@@ -106,6 +106,13 @@ def _same_place(one: Uri, other: Uri) -> bool:
     return (one.host.lower(), one.port, one.scheme) == (other.host.lower(), other.port, other.scheme)
 
 
+def contact_of(identity: Identity | None, flow: Flow, transport: Transport) -> NameAddr:
+    """The Contact of a dialog, with an account or without."""
+    if identity is not None:
+        return identity.contact(flow, transport)
+    return contact("portero", *flow.advertised, transport)
+
+
 def contact(user: str, host: str, port: int, transport: Transport, *, sips: bool = False) -> NameAddr:
     """Our Contact (8.1.1.8). `sips` where the peer used it: it must come back the same way (RFC 5630 5.1.1.1)."""
     uri = Uri("sips" if sips and transport in SECURE else "sip", user=user or None, host=host, port=port or None)

@@ -63,6 +63,7 @@ class IncomingCall(Call):
             raise LocalProtocolError(f"{status} is no ringing")
         if self.state != "early" or self._accept_after_prack is not None:
             return
+        self.show("early", now)
         if self._repeat is not None:
             self._repeat.cancel()
         assert self.session is not None
@@ -94,6 +95,7 @@ class IncomingCall(Call):
             return
         assert self.session is not None
         self.state = "answered"
+        self.show("confirmed", now)
         self.session.dialog.early = False
         self._silence()
         self._accept(self.server, self.session, b"" if self._described else sdp, now)

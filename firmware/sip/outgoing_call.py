@@ -102,6 +102,7 @@ class OutgoingCall(Call):
 
     def start(self, now: float) -> None:
         self._enter()
+        self.show("trying", now)
         self._request_out.start(now)
 
     def hangup(self, now: float, status: int, reason: str) -> None:
@@ -141,6 +142,7 @@ class OutgoingCall(Call):
         if response.status == 100:
             if not self._trying:
                 self._trying = True
+                self.show("proceeding", now)
                 self._stack.emit(CallTrying(self.number))
             return
         order = self._reliable.judge(response)
@@ -155,6 +157,7 @@ class OutgoingCall(Call):
             self._add_session(session)
         else:
             session.dialog.refresh(response)
+        self.show("early", now)
         self.heard_of_peer(response)
         sdp = offer_of(response)
         if order == "next":
@@ -206,6 +209,7 @@ class OutgoingCall(Call):
                 self._drop_session(other, now)
             self._early.clear()
             self.state = "answered"
+            self.show("confirmed", now)
             self.session = session
             if dialog.key not in self._dialogs:
                 self._add_session(session)

@@ -46,7 +46,8 @@ from firmware.sip.transactions import MAGIC_COOKIE, Client, Server
 from firmware.sip.types import DEFAULT_PORT, Flow
 from firmware.sip.uri import NameAddr, Uri
 
-METHODS = frozenset({"INVITE", "MESSAGE", "OPTIONS", "REFER"})  # what begins something between two users
+# What begins something between two users.
+METHODS = frozenset({"INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "REFER", "SUBSCRIBE"})
 BRANCH = MAGIC_COOKIE + "px"  # of our forwarded requests: their responses carry more Vias than ours
 COMPLETED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 DECLINED = 'SIP;cause=603;text="Declined"'
@@ -54,7 +55,7 @@ TIMER_C_S = 180.0
 MOST_AT_ONCE = 64
 MOST_CALLS = 128  # whose flows are remembered; more than four a user is a phone that never says BYE
 MOST_WAYS = 16  # of one call: Contacts of its parties, proxies before them
-_BEGIN_CALLS = ("INVITE", "REFER")
+_BEGIN_DIALOGS = ("INVITE", "REFER", "SUBSCRIBE")
 _PREFERRED = (401, 407, 415, 420, 484)
 
 _ContactKey = tuple[str, str, int]
@@ -78,6 +79,7 @@ class Hop:
 class _Call:
     """The flows over which the Contacts of one call, and what record-routed on its way, are reached."""
 
+    subscription: bool = False  # nothing but: it ends with a NOTIFY instead of a BYE
     flows: dict[_ContactKey, Flow] = field(default_factory=dict)
     lost: set[int] = field(default_factory=set)  # numbers of those that are closed
     answered: bool = False
@@ -164,8 +166,8 @@ class Proxy:
         elif self.at_work >= MOST_AT_ONCE:
             self.refuse(server, 503, now)
         else:
-            if request.to.tag is None and request.method in _BEGIN_CALLS:
-                self._remember(request.call_id)
+            if request.to.tag is None and request.method in _BEGIN_DIALOGS:
+                self._remember(request)
             self.learn(request, request, flow)
             server.user = forwarding = _Forwarding(self, server)
             forwarding.start(hops, routes, now)
@@ -213,7 +215,7 @@ class Proxy:
         for line in credentials:
             if not self._is_ours(line):
                 headers.add("Proxy-Authorization", line)
-        if request.to.tag is None and request.method in _BEGIN_CALLS:
+        if request.to.tag is None and request.method in _BEGIN_DIALOGS:
             ways = [self._record_route(source)]
             if self._record_route(out) != ways[0]:
                 ways.append(self._record_route(out))  # RFC 5658: each side sees a way that it can go
@@ -241,9 +243,9 @@ class Proxy:
 
     # --- calls ----------------------------------------------------------------------------------------------
 
-    def _remember(self, call_id: str) -> None:
-        self._calls.setdefault(call_id, _Call())
-        self._calls.move_to_end(call_id)
+    def _remember(self, request: Request) -> None:
+        self._calls.setdefault(request.call_id, _Call(subscription=request.method == "SUBSCRIBE"))
+        self._calls.move_to_end(request.call_id)
         while len(self._calls) > MOST_CALLS:
             self._calls.popitem(last=False)
 
@@ -262,12 +264,19 @@ class Proxy:
         if isinstance(message, Response) and request.method == "INVITE" and message.status < 300:
             call.answered |= message.status >= 200
 
+    def expect(self, request: Request, target: Uri, flow: Flow) -> None:
+        """A request that begins a dialog goes to `target`, whose NOTIFY may be here before its 200 is."""
+        call = self._calls.get(request.call_id)
+        if call is not None and request.to.tag is None and len(call.flows) < MOST_WAYS:
+            call.flows.setdefault(_contact_key(target), flow)
+
     def finished(self, request: Request, status: int) -> None:
         """A final response was forwarded: the call may be over with it."""
         call = self._calls.get(request.call_id)
         if call is None:
             return
-        if request.method == "BYE" or (status >= 300 and not call.answered and request.to.tag is None):
+        over = call.subscription and (request.headers.get("Subscription-State") or "").lower().startswith("term")
+        if request.method == "BYE" or over or (status >= 300 and not call.answered and request.to.tag is None):
             del self._calls[request.call_id]
 
 
@@ -372,6 +381,7 @@ class _Branch:
         request = forwarding.proxy.prepared(
             forwarding.request, forwarding.server.flow, flow, self._hop, forwarding.routes
         )
+        forwarding.proxy.expect(forwarding.request, self._hop.uri, flow)
         self._client = self._stack.transactions.request(request, flow, self, now)
         if request.method == "INVITE":
             self._start_timer_c(now)

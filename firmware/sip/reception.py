@@ -8,8 +8,19 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from firmware.sip.answers import METHODS, answer, offer_of, refused_method, unreadable, unsupported
+from firmware.sip.answers import (
+    EVENTS,
+    METHODS,
+    SDP,
+    accepts,
+    answer,
+    offer_of,
+    refused_method,
+    unreadable,
+    unsupported,
+)
 from firmware.sip.call import Call, Calls
+from firmware.sip.dialog_info import CONTENT_TYPE as DIALOG_INFO
 from firmware.sip.events import CheckSync, TextReceived
 from firmware.sip.events import IncomingCall as IncomingCallEvent
 from firmware.sip.identity import Identity
@@ -23,17 +34,19 @@ from firmware.sip.types import Flow
 
 if TYPE_CHECKING:
     from firmware.sip.house import HouseServer
+    from firmware.sip.notifier import Notifier
 
 _BUSY_RETRY_S = "10"
 
 
+def event_package(request: Request) -> str:
+    return (request.headers.get("Event") or "").partition(";")[0].strip().lower()
+
+
 def takes_sdp(request: Request) -> bool:
-    """Whether the caller of an INVITE could read our answer (8.2.3, 20.1): no Accept at all says that he can."""
-    if "Accept" not in request.headers:
-        return True
-    ranges = (value.partition(";")[0].strip().lower() for value in request.headers.values("Accept"))
-    return any(
-        kind in ("application/sdp", "application/*", "*/*") or kind.startswith("multipart/") for kind in ranges
+    """Whether the caller of an INVITE could read our answer, alone or among other parts."""
+    return accepts(request, SDP) or any(
+        value.strip().lower().startswith("multipart/") for value in request.headers.values("Accept")
     )
 
 
@@ -44,6 +57,7 @@ class Reception:
         self.stopping = False  # no call is let in any more
         self.dropped = 0  # strays, and what was over the bounds
         self.house: HouseServer | None = None
+        self.notifier: Notifier | None = None  # from the first subscription on
         self._stack = stack
         self._calls = calls
         self._identities = identities
@@ -61,7 +75,8 @@ class Reception:
         if server is not None:
             transactions.receive_again(server, request, now)
             return
-        found = self._calls.by_dialog.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
+        key = (request.call_id, request.to.tag or "", request.from_.tag or "")
+        found = self._calls.by_dialog.get(key)
         if request.method == "ACK":
             if found is not None:
                 found[0].receive_ack(request, now)
@@ -71,24 +86,35 @@ class Reception:
         if request.method == "CANCEL":
             self._cancel(request, flow, now)
             return
-        if found is not None:
-            if len(transactions) - transactions.strangers < 2 * self._stack.configuration.max_transactions:
-                found[0].receive(transactions.open_server(request, flow, now, stranger=False), found[1], now)
-            else:
+        watched = self.notifier.find(key) if self.notifier is not None else None
+        if found is not None or watched is not None:
+            if len(transactions) - transactions.strangers >= 2 * self._stack.configuration.max_transactions:
                 self.dropped += 1  # whoever knows our tags and floods us gets silence
+                return
+            server = transactions.open_server(request, flow, now, stranger=False)
+            if found is not None:
+                found[0].receive(server, found[1], now)
+            elif watched is not None:
+                watched.receive(server, now)
             return
         if self.house is not None and self.house.receive(request, flow, now):
             return
         status, headers = self._policy(request)
+        identity = self._identity_behind(request, flow)
         user = ""
-        if status == 0 and self.house is not None and self._identity_behind(request, flow) is None:
+        if status == 0 and self.house is not None and identity is None:
             caller = self.house.caller(request, flow, now)
             if isinstance(caller, str):
                 user = caller
             else:
                 status, headers = caller.status, caller.headers
+        if status == 0 and request.method == "SUBSCRIBE":
+            if user or identity is not None:
+                self._receive_subscribe(request, flow, now, identity, user)
+                return
+            status = 403  # a stranger need not know whether somebody is at the door
         if status == 0:
-            self._receive_invite(request, flow, now, user)
+            self._receive_invite(request, flow, now, identity, user)
         elif transactions.strangers < self._stack.configuration.max_transactions:
             server = transactions.open_server(request, flow, now, stranger=True)
             transactions.respond(server, self._answer(request, status, headers), now)
@@ -99,11 +125,12 @@ class Reception:
             self._stack.send(flow, bytes(self._answer(request, status, headers)))
 
     def _policy(self, request: Request) -> tuple[int, tuple[tuple[str, str], ...]]:
-        """What a request outside all dialogs gets (8.2); 0 for an INVITE that the station must decide on."""
+        """What a request outside all dialogs gets (8.2); 0 for an INVITE that the station must decide on, and for a
+        SUBSCRIBE that is granted to who may."""
         method = request.method
         transactions = self._stack.transactions
-        if method == "SUBSCRIBE":
-            return 489, ()  # no event package is served
+        if method == "SUBSCRIBE" and event_package(request) != EVENTS:
+            return 489, ()
         if method not in METHODS:
             return refused_method(method), ()
         if request.uri.scheme not in ("sip", "sips"):
@@ -126,6 +153,8 @@ class Reception:
             return (200 if text_of(request) is not None else 415), ()
         if method == "REFER":
             return 403, ()  # nobody outside a call sends us anywhere
+        if method == "SUBSCRIBE":
+            return self._subscribe_policy(request)
         if method != "INVITE":
             return 481, ()
         if unreadable(request):
@@ -145,9 +174,30 @@ class Reception:
             return 503, (("Retry-After", _BUSY_RETRY_S),)
         return 0, ()
 
-    def _receive_invite(self, request: Request, flow: Flow, now: float, user: str) -> None:
+    def _subscribe_policy(self, request: Request) -> tuple[int, tuple[tuple[str, str], ...]]:
+        if not accepts(request, DIALOG_INFO):
+            return 406, ()
+        if not request.contacts:
+            return 400, ()  # nobody to notify
+        strangers = self._stack.transactions.strangers
+        if self.stopping or strangers >= self._stack.configuration.max_transactions:
+            return 503, (("Retry-After", _BUSY_RETRY_S),)
+        return 0, ()
+
+    def _receive_subscribe(
+        self, request: Request, flow: Flow, now: float, identity: Identity | None, user: str
+    ) -> None:
+        if self.notifier is None:
+            from firmware.sip import notifier  # few doors are watched
+
+            self.notifier = notifier.Notifier(self._stack, self._calls)
         server = self._stack.transactions.open_server(request, flow, now, stranger=True)
-        identity = self._identity_behind(request, flow)
+        self.notifier.subscribe(server, identity, user, now)
+
+    def _receive_invite(
+        self, request: Request, flow: Flow, now: float, identity: Identity | None, user: str
+    ) -> None:
+        server = self._stack.transactions.open_server(request, flow, now, stranger=True)
         replaces = replaced(request, self._calls) if "Replaces" in request.headers else None
         call = IncomingCall(self._calls, identity, server, now)
         self._stack.emit(
@@ -173,7 +223,7 @@ class Reception:
         account = identity.account.name if identity is not None else ""
         if request.method == "MESSAGE":
             self._stack.emit(TextReceived(request.from_, flow, account, text_of(request) or ""))
-        elif (request.headers.get("Event") or "").partition(";")[0].strip().lower() == "check-sync":
+        elif event_package(request) == "check-sync":
             self._stack.emit(CheckSync(flow, account))
 
     def _cancel(self, request: Request, flow: Flow, now: float) -> None:

@@ -233,6 +233,19 @@ class CheckSync(Event):
     account: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatcherChanged(Event):
+    """A phone or PBX sees from now on whether the door rings or talks (BLF), or no longer, and why not.
+
+    `proven` says how it showed that it may."""
+
+    kind: ClassVar[str] = "watcher-changed"
+    watcher: str
+    proven: str
+    active: bool
+    reason: str = ""
+
+
 # --- access and the relay ----------------------------------------------------------------------------------
 
 

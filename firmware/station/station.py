@@ -183,6 +183,9 @@ class Station:
         if isinstance(event, sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync):
             self._take_news(event)
             return
+        if isinstance(event, sip_events.WatcherChanged):
+            self._watcher(event)
+            return
         if isinstance(event, HouseEvent):
             self.house.take(event)
             return
@@ -348,6 +351,17 @@ class Station:
                     sender=str(event.sender.uri), source=source, account=event.account, text=event.text
                 )
             )
+
+    def _watcher(self, event: sip_events.WatcherChanged) -> None:
+        by_user = f"user {event.user}, by password"
+        self._stream.publish(
+            events.WatcherChanged(
+                watcher=str(event.watcher),
+                proven=by_user if event.user else f"through the server of account {event.account}",
+                active=event.active,
+                reason=event.reason,
+            )
+        )
 
     def _reoffered(self, leg: Leg, sdp: bytes, dialog: str) -> None:
         try:

@@ -30,6 +30,25 @@ def test_a_whole_call_to_a_user_of_the_house(peers: Peers, transport: str) -> No
     assert door.wait_event("leg-ended", press=press)["by"] == "peer"
 
 
+def test_a_monitor_sees_the_door_ring_talk_and_hang_up(peers: Peers) -> None:
+    door = peers.portero(users=USERS, stages=[(["bob"], 20)])
+    bob = peers.baresip("bob", server=door.registrar, video=False)
+    press = door.press()
+    wait_until(bob.has_call, "bob's phone rings")
+    door.wait_event("leg-ringing", press=press)
+
+    lamp = peers.sipp("watches", remote=f"127.0.0.1:{door.sip_port}", keys={"user": "anna"})
+    told = door.wait_event("watcher-changed")
+    assert (told["active"], told["proven"]) == (True, "user anna, by password")
+    wait_until(lambda: ">early<" in lamp.message_text(), "the lamp shows that the door rings")
+    bob.accept()
+    wait_until(lambda: ">confirmed<" in lamp.message_text(), "the lamp shows that they talk")
+    bob.hang_up()
+
+    lamp.result(20)
+    door.wait_event("watcher-changed", active=False)
+
+
 def test_every_phone_of_a_user_rings_and_linphone_answers(peers: Peers) -> None:
     door = peers.portero(users=USERS, stages=[(["bob"], 30)])
     first = peers.baresip("bob", server=door.registrar, transport="tcp", video=False)

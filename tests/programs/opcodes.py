@@ -43,6 +43,7 @@ class Machine:
         self.world = World(seed)
         self.dialogs: deque[Dialog] = deque(maxlen=6)
         self.invites: deque[tuple[str, bytes]] = deque(maxlen=6)  # of the hostile peer: host, octets
+        self.subscriptions: deque[Dialog] = deque(maxlen=6)
         self.challenge = b""
         self.count = 0
 
@@ -57,6 +58,10 @@ class Machine:
             node, answer = self.world.answers.popleft()
             if answer.status in (401, 407):
                 self.challenge = answer.data
+            if answer.method == "SUBSCRIBE" and answer.status == 200:
+                dialog = Dialog(node.host, answer.call_id, answer.from_tag, answer.to_tag, answer.cseq)
+                if all(each.theirs != dialog.theirs for each in self.subscriptions):
+                    self.subscriptions.append(dialog)
             if answer.method == "INVITE" and 100 < answer.status < 300 and answer.to_tag:
                 known = any((d.call_id, d.theirs) == (answer.call_id, answer.to_tag) for d in self.dialogs)
                 if not known:
@@ -207,19 +212,41 @@ class Machine:
         self.count += 1
         uri = f"sip:{host}"
         extra = f"Expires: {(0, 1, 60, 99999)[b % 4]}\r\n"
-        if self.challenge and b & 4:
-            digest = DigestClient("ana", ("right", "wrong")[b // 8 % 2], lambda size: bytes(size)).exchange()
-            request = Request("REGISTER", Uri.parse(uri))
-            if digest.challenged(parse_message(self.challenge)):
-                digest.authorize(request)
-                for name in ("Authorization", "Proxy-Authorization"):
-                    for value in request.headers.get_all(name):
-                        extra += f"{name}: {value}\r\n"
+        if b & 4:
+            extra += self.credentials("REGISTER", uri, ("right", "wrong")[b // 8 % 2])
         data = self.request(host, "REGISTER", f"r{a % 3}@x", f"t{a % 4}", "", self.count, extra=extra)
         data = data.replace(f"sip:door@{host} SIP".encode(), f"{uri} SIP".encode(), 1)
         data = data.replace(f"<sip:mon@{HOSTILE}>;tag".encode(), f"<sip:ana@{host}>;tag".encode())
         data = data.replace(f"<sip:door@{host}>".encode(), f"<sip:ana@{host}>".encode())
         self.world.from_hostile(self.world.nodes[host], data)
+
+    def subscribe_in(self, a: int, b: int) -> None:
+        """SUBSCRIBE at the core whose server the hostile peer may be, or as a user at the one that keeps a house;
+        the first, or one more in a dialog that the first made."""
+        self.count += 1
+        known = self.subscriptions[a % len(self.subscriptions)] if b & 1 and self.subscriptions else None
+        host = known.host if known is not None else HOSTS[a % 2 * 2]
+        extra = f"Event: {('dialog', 'dialog', 'dialog', 'presence')[b // 2 % 4]}\r\n"
+        extra += ("", "Expires: 0\r\n", "Expires: 1\r\n", "Expires: 5\r\n", "Expires: 40\r\n")[b // 8 % 5]
+        if known is not None:
+            known.cseq += (1, 1, 2, 0)[a // 8 % 4]
+            data = self.request(host, "SUBSCRIBE", known.call_id, known.ours, known.theirs, known.cseq, extra=extra)
+        else:
+            extra += self.credentials("SUBSCRIBE", f"sip:door@{host}", "right")
+            data = self.request(host, "SUBSCRIBE", f"w{a % 16}@x", f"w{self.count}", "", 1 + a, extra=extra)
+        if host == HOSTS[2]:
+            data = data.replace(f"<sip:mon@{HOSTILE}>;tag".encode(), f"<sip:ana@{host}>;tag".encode())
+        self.world.from_hostile(self.world.nodes[host], data)
+
+    def credentials(self, method: str, uri: str, password: str) -> str:
+        """The header lines of a user's credentials for the last challenge."""
+        digest = DigestClient("ana", password, lambda size: bytes(size)).exchange()
+        request = Request(method, Uri.parse(uri))
+        if not self.challenge or not digest.challenged(parse_message(self.challenge)):
+            return ""
+        digest.authorize(request)
+        names = ("Authorization", "Proxy-Authorization")
+        return "".join(f"{name}: {value}\r\n" for name in names for value in request.headers.get_all(name))
 
     # --- network and time -----------------------------------------------------------------------------------
 
@@ -449,6 +476,7 @@ OPS: tuple[Op, ...] = (
     *(Machine.in_dialog,) * 6,
     Machine.stranger,
     *(Machine.register_in,) * 2,
+    *(Machine.subscribe_in,) * 2,
     *(Machine.respond,) * 4,
     Machine.damage,
     Machine.replay,

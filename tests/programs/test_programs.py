@@ -56,7 +56,7 @@ def test_programs_reach_every_kind_of_event(monkeypatch: pytest.MonkeyPatch) -> 
     wanted = {
         *("InviteSent", "CallTrying", "CallProgress", "CallAnswered", "CallEnded", "IncomingCall", "InfoReceived"),
         *("CallAcknowledged", "Reoffered", "RegistrationChanged", "OfferAnswered", "OfferRefused", "Refreshed"),
-        *("TextReceived", "TextDelivered", "UserRegistered", "UserRefused"),
+        *("TextReceived", "TextDelivered", "UserRegistered", "UserRefused", "WatcherChanged"),
     }
     assert wanted <= set(told), wanted - set(told)
     assert min(told["CallAnswered"], told["CallAcknowledged"]) > 100

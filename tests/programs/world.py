@@ -14,7 +14,8 @@ After each of them, and once more when everything has been left alone for long e
     6. an INVITE gets one final status
     7. counts stay within the configured bounds
     8. no alarm is due at once again, and nobody sends more than its timers and what it was sent account for
-    9. left alone, everything ends: no call, dialog, transaction, alarm or pending request outlives its timers
+    9. no subscription outlives what was granted; each of its NOTIFYs has the next version, the last is the last
+    10. left alone, everything ends: no call, dialog, transaction, alarm or pending request outlives its timers
 """
 
 import heapq
@@ -52,6 +53,8 @@ _tag = {
     name: re.compile(rb"\r\n" + name + rb": [^\r]*?;\s*tag=([^;\r]*)", re.IGNORECASE) for name in (b"From", b"To")
 }
 _branch = re.compile(rb"\r\nVia: [^\r,]*?branch=([^;,\r]*)", re.IGNORECASE)
+_expires = re.compile(rb"\r\nExpires: (\d+)", re.IGNORECASE)
+_version = re.compile(rb"<dialog-info [^>]*version=\"(\d+)\"")
 _tcp_contact = re.compile(rb"\r\n(?:Contact|Record-Route): [^\r]*transport=tcp", re.IGNORECASE)
 
 
@@ -119,6 +122,10 @@ class Seen:
         default_factory=dict
     )  # dialog -> highest, its bytes
     finals: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)  # INVITE's branch, source
+    granted: dict[tuple[str, str], float] = field(default_factory=dict)  # subscription -> until when
+    grants: set[str] = field(default_factory=set)  # branches of the SUBSCRIBEs that were granted
+    versions: dict[tuple[str, str], int] = field(default_factory=dict)  # subscription -> last version told
+    over: set[tuple[str, str]] = field(default_factory=set)  # subscriptions with a last NOTIFY
     sent: int = 0
 
 
@@ -221,6 +228,8 @@ class World(Link):
         dialog = (message.call_id, message.from_tag, message.to_tag)
         number, known = seen.cseq.get(dialog, (0, {}))
         before = known.get(message.cseq)
+        if before is None and message.method == "NOTIFY":
+            self._check_notify(node, seen, message)
         if before is None:
             must(message.cseq > number, f"{node.name} sent CSeq {message.cseq} {message.method} after {number}")
             known[message.cseq] = message
@@ -233,7 +242,25 @@ class World(Link):
                 f"{node.name} sent two requests with CSeq {message.cseq} in one dialog",
             )
 
+    def _check_notify(self, node: Node, seen: Seen, message: Read) -> None:
+        version = _version.search(message.data)
+        if version is None:
+            return  # REFER's
+        subscription = (message.call_id, message.from_tag)
+        told = seen.versions.get(subscription, -1)
+        if int(version[1]) == told and b"uthorization: Digest" in message.data:
+            return  # the one before again, now with credentials
+        must(subscription not in seen.over, f"{node.name} sent a NOTIFY after the last one")
+        must(int(version[1]) == told + 1, f"{node.name} told version {version[1].decode()} after {told}")
+        seen.versions[subscription] = told + 1
+        if b"\r\nSubscription-State: terminated" in message.data:
+            seen.over.add(subscription)
+
     def _check_response(self, node: Node, seen: Seen, message: Read) -> None:
+        granted = message.method == "SUBSCRIBE" and message.status == 200 and message.branch not in seen.grants
+        if granted and (expires := _expires.search(message.data)):
+            seen.grants.add(message.branch)
+            seen.granted[message.call_id, message.to_tag] = self.now + int(expires[1])
         if message.method != "INVITE" or message.status < 200:
             return
         key = (message.branch, message.call_id + message.from_tag + str(message.cseq))
@@ -312,6 +339,9 @@ class World(Link):
     def damaged(self, node: Node, data: bytes) -> None:
         """Octets of which nothing is promised but that they break nothing."""
         self.steps += 1
+        message = read(data)
+        if message is not None and message.method == "INVITE" and message.status >= 300:
+            self.seen[node.host].refused.add(message.branch)  # it may be whole enough
         node.core.receive(data, Flow("udp", (node.host, 5060), (HOSTILE, 5060), (node.host, 5060), 1), self.now)
         self.settle()
         self._check_bounds(node)
@@ -389,10 +419,13 @@ class World(Link):
 
     def _check_bounds(self, node: Node) -> None:
         counts = node.core.counts()
+        seen = self.seen[node.host]
         # A registered phone's REGISTER has as much room again beyond what strangers may fill.
         must(counts["strangers"] <= 2 * MAX_TRANSACTIONS + 3, f"{node.name}: {counts}")
         incoming = sum(kind == "in" for kind in self.seen[node.host].calls.values())
         must(incoming <= MAX_CALLS, f"{node.name} has {incoming} incoming calls")
+        running = sum(until >= self.now for until in seen.granted.values())
+        must(counts["subscriptions"] <= running, f"{node.name}: {counts}, {running} granted and not over")
         must(
             counts["calls"] == len(self.seen[node.host].calls),
             f"{node.name}: {counts}, {self.seen[node.host].calls}",

@@ -60,6 +60,9 @@ class Sipp:
             command += ["-r", str(rate), "-l", "1"]
         for key, value in (keys or {}).items():
             command += ["-key", key, value]
+        if remote:
+            # The digest's uri is to be the Request-URI, which it would take for the bare address.
+            command += ["-auth_uri", f"{service}@{remote}"]
         if counts_repeats:
             command.append("-nr")
         if remote:

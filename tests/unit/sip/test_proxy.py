@@ -203,6 +203,36 @@ def test_the_other_side_is_carried_back():
     assert (to.remote, forwarded.method) == (("10.0.0.2", 5060), "BYE")
 
 
+def test_a_user_watches_another_through_us_and_a_notify_may_come_before_the_200():
+    door = House(UDP)
+    subscribe = door.anna.request(
+        "SUBSCRIBE",
+        f"sip:bob@{DOMAIN}",
+        [("Event", "dialog"), ("Contact", "<sip:anna@10.0.0.2:5060>")],
+        call_id="w",
+    )
+    ((flow, forwarded),) = door.forwarded(door.anna.proven(subscribe, door.anna.ask(subscribe)))
+    assert (forwarded.method, flow.remote) == ("SUBSCRIBE", ("10.0.0.3", 5060))
+    for state in ("active;expires=60", "terminated;reason=timeout"):
+        notify = door.bobs[0].request(
+            "NOTIFY",
+            "sip:anna@10.0.0.2:5060",
+            [("Subscription-State", state), ("Route", str(forwarded.record_routes[0]))],
+            to_tag="f",
+            from_tag="b",
+            call_id="w",
+        )
+        door.bench.receive(notify, flow)
+        ((to, carried),) = door.out()
+        assert (carried.method, to.remote) == ("NOTIFY", ("10.0.0.2", 5060))
+        door.bench.receive(reply(carried, 200, ""), to)
+        assert [response.status for response in door.bench.sent() if isinstance(response, Response)] == [200]
+        if state.startswith("active"):
+            assert [response.status for response in door.answer(flow, forwarded, 200)] == [200]
+            assert door.bench.core.counts()["user_calls"] == 1
+    assert door.bench.core.counts()["user_calls"] == 0
+
+
 def test_nobody_else_is_carried_within_a_call():
     door = House(UDP)
     _, _, ok = up(door)
