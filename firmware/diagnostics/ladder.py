@@ -99,6 +99,8 @@ class Ladder:
         arrived = [each for each in messages if not each[0]]
         for each in arrived:
             yield self._arrow(stamp, *each)
+            if each[2] is not None and each[2].repairs:
+                yield self._note(stamp, "!", f"mended to be read: {', '.join(each[2].repairs)}")
         for kind, note in _notes_before(entry, bool(arrived)):
             yield self._note(stamp, self.marks.asked if kind == "asked" else kind, note)
         for each in messages:

@@ -36,7 +36,7 @@ class Message:
         self.headers = Headers() if headers is None else headers
         self.body = body
         self.charset = "utf-8"
-        self.repairs: tuple[str, ...] = ()  # names of what had to be mended to read this message, for counters
+        self.repairs: tuple[str, ...] = ()  # what had to be mended to read it, for the ladder
 
     @property
     def vias(self) -> list[Via]:

@@ -8,7 +8,7 @@ from firmware.diagnostics.ladder import ASCII, CallFilter, Ladder, clock, of_cal
 from firmware.sip.configuration import Account, Configuration
 from firmware.sip.trace import Trace, TracedCore
 from firmware.sip.uri import Uri
-from tests.support.sip_link import Bench, invite, reply, seeded
+from tests.support.sip_link import Bench, invite, reply, request_of, seeded
 
 ACCOUNT = Account("pbx", Uri.parse("sip:door@pbx.example"), registrar=Uri.parse("sip:10.0.0.2"), password="secret")
 
@@ -142,6 +142,15 @@ def test_what_was_dropped_says_why() -> None:
     assert "not SIP, 9 bytes" in text
     assert "! dropped: not a SIP message" in text
     assert "! dropped: no request waits for it" in text
+
+
+def test_what_had_to_be_mended_is_shown_and_a_clean_message_has_no_such_note() -> None:
+    bench, trace = bench_of()
+    options = bytes(request_of("OPTIONS", branch="z9hG4bKo"))
+    bench.receive(options)
+    assert "mended" not in "\n".join(drawn(trace))
+    bench.receive(options.replace(b"Content-Length: 0", b"Content-Length: 3") + b"a")
+    assert "! mended to be read: short-body" in "\n".join(drawn(trace))
 
 
 def test_one_server_met_by_two_transports_has_one_column() -> None:
