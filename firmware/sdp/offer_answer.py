@@ -176,7 +176,9 @@ class OfferAnswer:
         for mode in (1, 0):
             number = self._number("video", f"H264/{mode}", FIRST_DYNAMIC + 1 - mode)
             formats.append(str(number))
-            attributes += _h264_attributes(local, number, local.video_profile_level_id, mode, asymmetry=True)
+            # The parameter sets are one encoder's and long: said once, and with every key frame in the stream.
+            once = local if mode else replace(local, sprop_parameter_sets="")
+            attributes += _h264_attributes(once, number, local.video_profile_level_id, mode, asymmetry=True)
         return _media("video", local, formats, attributes, local.video_direction)
 
     def _answer_line(self, offered: MediaDescription, agreed: AgreedMedia, local: LocalMedia) -> MediaDescription:

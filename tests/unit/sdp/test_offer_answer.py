@@ -58,7 +58,7 @@ def offer_lines(data: bytes) -> list[MediaDescription]:
 # --- what we offer -----------------------------------------------------------------------------------------
 
 
-def test_the_offer_has_sound_events_and_picture_in_well_under_700_bytes() -> None:
+def test_the_offer_has_sound_events_and_picture_in_well_under_650_bytes() -> None:
     data = OfferAnswer(2**62).create_offer(
         replace(LOCAL, host="192.168.178.140", audio_port=16384, video_port=16386)
     )
@@ -71,8 +71,9 @@ def test_the_offer_has_sound_events_and_picture_in_well_under_700_bytes() -> Non
     assert sound.rtp_formats()[2].fmtp == "0-16"
     assert sound.direction == "sendrecv"
     assert ["packetization-mode=1" in f.fmtp for f in picture.rtp_formats()] == [True, False]
+    assert ["sprop-parameter-sets=" in f.fmtp for f in picture.rtp_formats()] == [True, False]
     assert picture.direction == "sendonly"
-    assert len(data) < 680
+    assert len(data) < 620
 
 
 def test_the_offer_without_a_camera_has_no_picture() -> None:
