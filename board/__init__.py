@@ -47,11 +47,13 @@ class CameraSpec:
 
 @dataclass(frozen=True, slots=True)
 class AudioSpec:
-    """Of `alsa`: `card`, or the names of two PCMs. Of `simulated`, the rest: `microphone` is a tone in Hz, a WAV
-    file, or None for silence; `speaker` a WAV file to write, or None."""
+    """`canceller` of echo: "webrtc", "speex", "none", or empty where nothing is done for hands-free talk. Of
+    `alsa`: `card`, or the names of two PCMs. Of `simulated`, the rest: `microphone` is a tone in Hz, a WAV file,
+    or None for silence; `speaker` a WAV file to write, or None."""
 
     driver: str
     rate_hz: int
+    canceller: str
     card: str  # as drivers.audio.alsa.find_card takes it
     capture_pcm: str
     playback_pcm: str
@@ -234,6 +236,9 @@ def _check_rate(table: Table, spec: CameraSpec) -> None:
 def _audio(table: Table, folder: Path) -> AudioSpec:
     driver = table.text("driver")
     card, capture, playback = _sound_card(table) if driver == "alsa" else ("", "", "")
+    canceller = "webrtc" if driver == "alsa" else ""
+    if "canceller" in table:
+        canceller = table.text("canceller", among=("webrtc", "speex", "none"))
     microphone: float | Path | None = None
     if "microphone_tone_hz" in table:
         microphone = table.number("microphone_tone_hz", 440, least=20, most=20_000)
@@ -247,6 +252,7 @@ def _audio(table: Table, folder: Path) -> AudioSpec:
     spec = AudioSpec(
         driver=driver,
         rate_hz=rate_hz,
+        canceller=canceller,
         card=card,
         capture_pcm=capture,
         playback_pcm=playback,

@@ -27,9 +27,11 @@ from firmware.api.control import ControlServer
 from firmware.config import Account as AccountSection
 from firmware.config import Config
 from firmware.config import Sip as SipSection
-from firmware.config.forms import split_listen_address
+from firmware.config.forms import minutes, split_listen_address
 from firmware.event_json import fields_of, kind_of
+from firmware.media import calibration
 from firmware.media.engine import Engine
+from firmware.media.handsfree import HandsFree, HandsFreeSettings
 from firmware.net.door_client import DoorClient
 from firmware.net.instance_id import instance_urn
 from firmware.net.network_watch import NetworkWatch
@@ -81,6 +83,7 @@ async def run(config: Config) -> None:
             standby_camera=(lambda: make_standby_camera(camera)) if camera is not None else None,
             country=config.station.country,
             ports=config.media.ports,
+            hands_free=make_hands_free(config, hardware.audio, state_dir),
             call_soon=loop.call_soon_threadsafe,
             on_fault=lambda fault: station.media_fault(fault),
         )
@@ -270,6 +273,25 @@ def make_audio(spec: board.AudioSpec) -> AudioDevice:
         echo_gain=spec.echo_gain,
         echo_delay_ms=spec.echo_delay_ms,
     )
+
+
+def make_hands_free(config: Config, spec: board.AudioSpec, state_dir: Path) -> HandsFree | None:
+    """None where the board has no canceller and the configuration names none."""
+    section = config.audio
+    canceller = section.canceller or spec.canceller
+    if not canceller:
+        return None
+    settings = HandsFreeSettings(
+        canceller=canceller,
+        suppression=section.noise_suppression,
+        speaker_db=section.speaker_db,
+        boost_db=section.noise_boost_db,
+        night=(minutes(section.night_from), minutes(section.night_until)),
+        night_most_db=section.night_most_db,
+        microphone_db=section.microphone_db,
+        half_duplex=section.half_duplex,
+    )
+    return HandsFree(settings, calibration.load(state_dir / calibration.FILE_NAME), Engine.HANDS_FREE_HZ)
 
 
 def make_camera(spec: board.CameraSpec) -> Camera:

@@ -210,6 +210,18 @@ def _host_complaint(host: str) -> str:
     return ""
 
 
+def time_of_day(text: str) -> Complaint | None:
+    if re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        return None
+    return f'"{text}" is no time of day', 'it as hours and minutes, "22:00"'
+
+
+def minutes(text: str) -> int:
+    """Of the day, of a text that `time_of_day` finds nothing wrong with."""
+    hour, _, minute = text.partition(":")
+    return int(hour) * 60 + int(minute)
+
+
 SIP_URI = Form("SIP URI", sip_uri)
 SIP_ADDRESS = Form("SIP URI with a user", sip_uri_with_user)
 TARGET = Form("number or SIP URI", target)
@@ -224,4 +236,5 @@ SOME_TEXT = Form("text", some_text)
 FINGERPRINT = Form("SHA-256 fingerprint", fingerprint)
 ORIGIN = Form("origin", origin)
 HTTP_PATH = Form("path", http_path)
+TIME_OF_DAY = Form("time of day", time_of_day)
 CODE = Form("secret digits", code_digits)

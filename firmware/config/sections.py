@@ -490,6 +490,39 @@ class NatSection(Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class Audio(Section, frozen=True, kw_only=True):
+    """Loudness and hands-free talk at the door, for boards whose sound card hears its own speaker."""
+
+    canceller: Annotated[
+        Literal["webrtc", "speex", "none"] | None,
+        says("Echo canceller; left out: the board's. `speex` costs half.", "speex"),
+    ] = None
+    noise_suppression: Annotated[
+        int, Meta(ge=0, le=3), says("The street's noise is taken out by 6, 12, 18 or 21 dB.")
+    ] = 1
+    speaker_db: Annotated[float, Meta(ge=-40, le=20), says("The speaker louder or quieter, in dB.", -6)] = 0
+    noise_boost_db: Annotated[
+        float, Meta(ge=0, le=20), says("By so many dB at most the speaker grows louder in street noise.")
+    ] = 6
+    night_from: Annotated[str, forms.TIME_OF_DAY, says("When the night begins, by the station's clock.")] = "22:00"
+    night_until: Annotated[
+        str, forms.TIME_OF_DAY, says("When it ends; the same time as `night_from`: never night.")
+    ] = "07:00"
+    night_most_db: Annotated[
+        float,
+        Meta(ge=-40, le=20),
+        says("At night the speaker is never louder, whatever the street's noise."),
+    ] = 0
+    microphone_db: Annotated[float, Meta(ge=-20, le=30), says("The microphone louder or quieter, in dB.", 6)] = 0
+    half_duplex: Annotated[
+        Literal["auto", "always", "never"],
+        says(
+            "Shut the microphone while the other side talks. `auto`: where the echo is measured to be too strong "
+            "for anything else."
+        ),
+    ] = "auto"
+
+
 class StoreSection(Section, frozen=True, kw_only=True):
     """The store of events behind `doorctl events` and `doorctl why`."""
 
@@ -510,6 +543,8 @@ class Config(Section, frozen=True, kw_only=True):
     access: Access = Access()
     media: MediaSection = MediaSection()
     nat: NatSection = NatSection()
+
+    audio: Audio = Audio()
     store: StoreSection = StoreSection()
 
     def account(self, name: str | None) -> Account | None:

@@ -17,8 +17,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from firmware.media.audio import AudioStream
+from firmware.media.codec import BUS_HZ
 from firmware.media.events import Digit, MediaEvent, MediaFault
 from firmware.media.feed import CameraFeed
+from firmware.media.handsfree import HandsFree
 from firmware.media.leg import Inbox, MediaLeg
 from firmware.media.sound_card import SoundCard
 from firmware.media.stream import RtpStream, Wire
@@ -43,11 +45,13 @@ _BASELINE = "42e01f"
 
 class Engine:
     """`audio` and `camera` make the devices when they are needed, `standby_camera` what is shown while the camera
-    does not work; `ports` is an inclusive range for RTP.
+    does not work; `ports` is an inclusive range for RTP; `hands_free` for a microphone that hears the speaker.
 
     `call_soon` runs a function on the loop's thread, from any thread (`loop.call_soon_threadsafe`). KeyError for
     an unknown country.
     """
+
+    HANDS_FREE_HZ = BUS_HZ  # of the frames that `hands_free` gets
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Engine:
         standby_camera: "Callable[[], Camera] | None" = None,
         country: str = "es",
         ports: tuple[int, int] | None = None,
+        hands_free: HandsFree | None = None,
         call_soon: Callable[[Callable[[], None]], object],
         on_fault: Callable[[MediaFault], None] | None = None,
     ) -> None:
@@ -69,6 +74,8 @@ class Engine:
         self._on_fault = on_fault
         self._lock = threading.Lock()
         self._tick = Tick()
+        self._tick.hands_free = hands_free
+        self._loads_canceller = hands_free is not None
         self._card: SoundCard | None = None
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
@@ -285,11 +292,17 @@ class Engine:
         card = self._card = SoundCard(self._audio_factory, self._fault)
         tick = self._tick
         tick.pace.restart()
+        hands_free = tick.hands_free
+        if self._loads_canceller and hands_free is not None:
+            self._loads_canceller = False
+            hands_free.load_soon()
         _fast_switching.enter()
         try:
             card.start()
             while self._legs or self._wanted():
                 microphone = card.read()
+                if hands_free is not None:
+                    hands_free.align(card.restarts)
                 try:
                     tick.run(microphone, card.write)
                 except Exception:
@@ -317,6 +330,7 @@ class Engine:
             "late_ticks": pace.late,
             "latest_tick_ms": round(pace.latest_ms, 1),
             "failed_ticks": self._failed_ticks,
+            "hands_free": self._tick.hands_free.status() if self._tick.hands_free is not None else None,
             "audio_fault": self._card.fault if self._card is not None else "",
             "camera": self._feed.status() if self._feed is not None else None,
             "legs": {leg.name: leg.statistics() for leg in self._legs},

@@ -63,7 +63,7 @@ class NoiseLevel:
 
 
 class SpeakerVolume:
-    """The speaker's gain: above `base_db` by up to `boost_db` in street noise, at night never above `night_most_db`.
+    """The speaker's gain: up to `boost_db` above `base_db` in street noise, at night at most `night_most_db`.
     `correction_db` (of the calibration) is added to all. Moves by at most 6 dB a second."""
 
     QUIET_DB = -55.0  # a quiet street as a microphone of usual gain has it
@@ -115,7 +115,7 @@ class Limiter:
 
 
 class HowlGuard:
-    """Breaks a loop that howls: the far end's loudspeaker is heard by its microphone, or the canceller is at a loss,
+    """Breaks a loop that howls: the far end's loudspeaker is heard by its microphone, or the canceller is lost,
     and a tone runs round, ever louder.
 
     A tone is told by its peak close to its level; that it is the loop's, by its being on both sides. Then the
@@ -185,7 +185,7 @@ class Ducker:
 class ComfortNoise:
     """A little of the street's hiss where nothing else is left, so that nobody believes the line dead."""
 
-    _BELOW_DB = 8.0  # under the street as it is
+    _BELOW_DB = 15.0  # under the street as it is: what noise suppression leaves of it
     _MOST_DB, _LEAST_DB = -50.0, -72.0
     _TABLE_DB = -30.0
     _TABLE_FRAMES = 100

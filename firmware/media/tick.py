@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from firmware.media.audio import AudioStream
 from firmware.media.codec import FRAME_MS, SILENCE
+from firmware.media.handsfree import HandsFree
 from firmware.media.stream import RtpStream
 from firmware.media.tones import TonePlayer
 from firmware.media.video import VideoStream
@@ -96,6 +97,7 @@ class Tick:
         self.audio: tuple[AudioStream, ...] = ()
         self.video: tuple[VideoStream, ...] = ()
         self.wired: tuple[RtpStream, ...] = ()
+        self.hands_free: HandsFree | None = None
         self._tone_lock = threading.Lock()
         self._tone: TonePlayer | None = None
         self._next_tone: TonePlayer | None = None
@@ -131,7 +133,14 @@ class Tick:
             frame = stream.play(now)
             if frame is not None:
                 mix = frame if mix is None else audioop.add(mix, frame, 2)
-        write(SILENCE if mix is None else mix)
+        if mix is None:
+            mix = SILENCE
+        hands_free = self.hands_free
+        if hands_free is None:
+            write(mix)
+        else:
+            write(hands_free.play(mix))
+            microphone = hands_free.hear(microphone)
         encoded: dict[str, bytes] = {}
         for stream in audio:
             stream.send(microphone, encoded, now)

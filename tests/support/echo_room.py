@@ -221,6 +221,11 @@ def frames(scenario: Scenario, *, seconds: float) -> tuple[list[bytes], list[byt
     )
 
 
+def babble(seed: int = 1) -> bytes:
+    """Ten seconds of something like speech, S16LE at RATE_HZ."""
+    return _pcm(_babble(seed) * 0.5)
+
+
 def level_db(pcm: bytes) -> float:
     """Power in dB of full scale."""
     return _db(_signal(pcm))

@@ -195,7 +195,7 @@ def test_the_microphone_is_open_while_the_far_end_is_silent() -> None:
 # --- comfort noise ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("noise_db", "expected_db"), [(-50, -58), (-30, -50), (-90, -72)])
+@pytest.mark.parametrize(("noise_db", "expected_db"), [(-50, -65), (-30, -50), (-90, -72)])
 def test_a_dead_line_hisses_a_little_below_the_street(noise_db: float, expected_db: float) -> None:
     comfort = ComfortNoise(640)
     out = b"".join(comfort.process(SILENCE, noise_db) for _ in range(100))
@@ -206,7 +206,7 @@ def test_a_dead_line_hisses_a_little_below_the_street(noise_db: float, expected_
 def test_what_is_loud_enough_is_left_alone() -> None:
     comfort = ComfortNoise(640)
     for frame in noise_frames(-50, 10):
-        assert comfort.process(frame, -50) is frame
+        assert comfort.process(frame, -40) is frame
 
 
 def test_comfort_noise_is_no_tone() -> None:

@@ -1,0 +1,198 @@
+"""Hands-free: what happens to sound between the bus and the sound card of a street door, 20 ms after 20 ms.
+
+    mix ── volume by street noise and hour, limiter ─┬─ speaker
+                                                     └─ delay ─ reference
+    microphone ── echo canceller ── gain, howl guard, half-duplex if need be, limiter, comfort noise ── legs
+
+The canceller gets the very samples that are written. Its library is loaded on a thread of its own, for that takes
+longer than a tick; until then, and where it is missing, the next simpler one is in its place. All else belongs to
+the audio thread.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from firmware.media.calibration import Calibration
+from firmware.media.canceller import CANCELLERS, CancellerMissing, EchoCanceller, NoCanceller, make_canceller
+from firmware.media.levels import (
+    ComfortNoise,
+    Ducker,
+    HowlGuard,
+    Limiter,
+    NoiseLevel,
+    SpeakerVolume,
+    factor,
+    level_db,
+)
+
+log = logging.getLogger(__name__)
+
+FRAME_S = 0.02
+ENOUGH_MARGIN_DB = 20.0  # below it the far end hears itself, whatever else is done
+_SILENT_DB = -55.0  # of the speaker
+_QUIET_FRAMES = 15  # so long after its last sound the niche is quiet
+_MICROPHONE_CEILING_DB = -1.0
+_HOUR_TICKS = 500  # the clock on the wall is read every ten seconds
+
+
+@dataclass(frozen=True, slots=True)
+class HandsFreeSettings:
+    """As configured: gains in dB, the night as minutes of the day, over midnight or not."""
+
+    canceller: str = "webrtc"
+    suppression: int = 1
+    speaker_db: float = 0.0
+    boost_db: float = 6.0
+    night: tuple[int, int] = (22 * 60, 7 * 60)
+    night_most_db: float = 0.0
+    microphone_db: float = 0.0
+    half_duplex: Literal["auto", "always", "never"] = "auto"
+
+    def is_night(self, minute: int) -> bool:
+        start, end = self.night
+        return start <= minute < end if start <= end else minute >= start or minute < end
+
+
+def _minute_of_day() -> int:
+    now = time.localtime()
+    return now.tm_hour * 60 + now.tm_min
+
+
+class HandsFree:
+    """`load` first (or not: then without canceller), then `play` and `hear` in turn, once each in a tick."""
+
+    def __init__(
+        self,
+        settings: HandsFreeSettings,
+        calibration: Calibration,
+        rate_hz: int,
+        *,
+        minute_of_day: Callable[[], int] = _minute_of_day,
+        make: Callable[..., EchoCanceller] = make_canceller,
+    ) -> None:
+        self.rate_hz = rate_hz
+        self.canceller = "none"  # that works
+        self._settings = settings
+        self._minute_of_day = minute_of_day
+        self._make = make
+        self._echo: EchoCanceller = NoCanceller()
+        self._restarts: object = None
+        self._frame_bytes = int(rate_hz * FRAME_S) * 2
+        self._noise = NoiseLevel()
+        self._howl = HowlGuard()
+        self._comfort = ComfortNoise(self._frame_bytes)
+        self._microphone_limiter = Limiter(_MICROPHONE_CEILING_DB)
+        self._ticks = 0
+        self._quiet = 0
+        self._night = False
+        self.calibrate(calibration)
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Go by other measurements from the next tick on. From any thread."""
+        settings = self._settings
+        volume = SpeakerVolume(settings.speaker_db, settings.boost_db, settings.night_most_db, calibration.level_db)
+        self._volume = volume
+        self._limiter = Limiter(calibration.ceiling_db)
+        self._reference = _DelayLine(int(calibration.delay_ms * self.rate_hz / 1000) * 2, self._frame_bytes)
+        self._margin_db = calibration.margin_db
+        self._choose_ducker()
+
+    def load_soon(self) -> None:
+        """Get the canceller's library without holding up the caller."""
+        threading.Thread(target=self.load, name="canceller-load", daemon=True).start()
+
+    def load(self) -> None:
+        """The configured canceller, or the next simpler one that this machine has."""
+        wanted = self._settings.canceller
+        for kind in CANCELLERS[CANCELLERS.index(wanted) :]:
+            try:
+                echo = self._make(kind, self.rate_hz, suppression=self._settings.suppression)
+            except CancellerMissing as missing:
+                log.warning("%s; trying the next simpler one", missing)
+                continue
+            self._echo, self.canceller = echo, kind
+            break
+        self._choose_ducker()
+
+    def _choose_ducker(self) -> None:
+        settings, margin_db = self._settings, self._margin_db
+        helpless = self.canceller == "none" if margin_db is None else margin_db < ENOUGH_MARGIN_DB
+        if settings.half_duplex == "always" or (settings.half_duplex == "auto" and helpless):
+            self._ducker: Ducker | None = Ducker(margin_db or 0.0)
+        else:
+            self._ducker = None
+
+    # --- the tick ------------------------------------------------------------------------------------------
+
+    def align(self, restarts: object) -> None:
+        """Microphone and speaker are in step as long as `restarts` is what it was; where not, the room is learnt
+        anew."""
+        if restarts != self._restarts:
+            self._restarts = restarts
+            self._echo.reset()
+            self._reference.clear()
+
+    def play(self, mix: bytes) -> bytes:
+        """What the speaker gets of `mix`."""
+        if self._ticks % _HOUR_TICKS == 0:
+            self._night = self._settings.is_night(self._minute_of_day())
+        self._ticks += 1
+        gain_db = self._volume.update(self._noise.db, night=self._night)
+        played = self._limiter.process(mix, factor(gain_db))
+        self._reference.put(played)
+        return played
+
+    def hear(self, captured: bytes) -> bytes:
+        """What the far end gets of `captured`, the frame that was read before this tick's `play`."""
+        played = self._reference.last
+        played_db = level_db(played)
+        self._quiet = self._quiet + 1 if played_db < _SILENT_DB else 0
+        if self._quiet > _QUIET_FRAMES:
+            self._noise.update(captured)
+        cleaned = self._echo.process(captured, self._reference.get())
+        gain_db = self._settings.microphone_db + self._howl.update(cleaned, played)
+        ducker = self._ducker
+        if ducker is not None:
+            gain_db += ducker.update(level_db(cleaned), played_db)
+        out = self._microphone_limiter.process(cleaned, factor(gain_db))
+        return self._comfort.process(out, self._noise.db + self._settings.microphone_db)
+
+    def status(self) -> dict[str, object]:
+        """Plain values for whoever asks."""
+        return {
+            "canceller": self.canceller,
+            "half_duplex": self._ducker is not None,
+            "street_noise_db": round(self._noise.db, 1),
+            "speaker_gain_db": round(self._volume.gain_db, 1),
+            "night": self._night,
+            "howls": self._howl.howls,
+            "margin_db": self._margin_db,
+        }
+
+
+class _DelayLine:
+    """Frames as they were so many bytes ago."""
+
+    def __init__(self, delay_bytes: int, frame_bytes: int) -> None:
+        self._delay_bytes = delay_bytes
+        self._frame_bytes = frame_bytes
+        self.clear()
+
+    def clear(self) -> None:
+        self.last = bytes(self._frame_bytes)
+        self._line = bytearray(self._delay_bytes)
+
+    def put(self, frame: bytes) -> None:
+        self.last = frame
+        self._line += frame
+
+    def get(self) -> bytes:
+        if len(self._line) < self._frame_bytes:
+            return bytes(self._frame_bytes)
+        frame = bytes(self._line[: self._frame_bytes])
+        del self._line[: self._frame_bytes]
+        return frame

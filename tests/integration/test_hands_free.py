@@ -1,0 +1,113 @@
+"""A call with a door that hears its own speaker: the far end must not hear itself.
+
+The door's room is the simulated sound card's, and then ALSA's over PulseAudio.
+"""
+
+import asyncio
+import statistics
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from drivers.audio.alsa import AlsaAudio
+from drivers.audio.base import AudioDevice
+from drivers.audio.simulated import SimulatedAudio
+from firmware.media.calibration import Calibration
+from firmware.media.engine import Engine
+from firmware.media.handsfree import HandsFree, HandsFreeSettings
+from tests.support.media import agreement, audio, until
+from tests.support.pulse import PulseCard
+from tests.support.sound import Sound, read_wav
+
+pytestmark = pytest.mark.integration
+pytest.importorskip("numpy", reason="numpy is not installed (tools/setup test)")
+pytest.importorskip("pywebrtc_audio", reason="pywebrtc-audio is not installed (tools/setup test)")
+
+CALL_S = 7.0
+LEARNT_S = 3.0
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    """What the far end says: 16 kHz, without end."""
+    from tests.support.echo_room import RATE_HZ, babble
+
+    path = tmp_path / "far.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(babble())
+    return path
+
+
+def loudness_db(sound: Sound) -> float:
+    """Of most of the time: each stall of this machine costs an xrun, after which the canceller learns anew."""
+    from tests.support.echo_room import level_db
+
+    window = sound.rate_hz * 600 // 1000
+    pcm = bytes(memoryview(sound.samples).cast("B"))  # type: ignore[arg-type]
+    return statistics.median(level_db(pcm[at : at + 2 * window]) for at in range(0, len(pcm) - 2 * window, window))
+
+
+def heard_by_far_end(
+    device: Callable[[], AudioDevice], speech: Path, folder: Path, canceller: str
+) -> tuple[float, dict[str, object]]:
+    """Level (dB) of what comes back to the far end once the room is learnt, and the door's status."""
+    back = folder / "back.wav"
+    found: dict[str, object] = {}
+
+    async def call() -> None:
+        loop = asyncio.get_running_loop()
+        settings = HandsFreeSettings(canceller=canceller, half_duplex="never", boost_db=0)
+        hands_free = HandsFree(settings, Calibration(), Engine.HANDS_FREE_HZ)
+        door = Engine(audio=device, hands_free=hands_free, call_soon=loop.call_soon_threadsafe)
+        phone = Engine(audio=lambda: SimulatedAudio(speech, back, 16_000), call_soon=loop.call_soon_threadsafe)
+        a = door.open_leg("1.1", "127.0.0.1", lambda _: None)
+        b = phone.open_leg("m", "127.0.0.1", lambda _: None)
+        a.connect(agreement(audio(b.audio_port)), talk=True, listen=True)
+        b.connect(agreement(audio(a.audio_port)), talk=True, listen=True)
+        await until(lambda: door.status()["hands_free"]["canceller"] == canceller, "the canceller")  # type: ignore[index]
+        await until(lambda: b.statistics()["audio_received"] >= CALL_S * 50, "the call to last")  # type: ignore[operator]
+        found.update(door.status())
+        a.close()
+        b.close()
+        door.close()
+        phone.close()
+
+    asyncio.run(call())
+    sound = read_wav(back)
+    return loudness_db(sound.part(LEARNT_S, sound.seconds - 0.5)), found
+
+
+def simulated() -> AudioDevice:
+    return SimulatedAudio(None, None, 16_000, echo_gain=0.7, echo_delay_ms=60)
+
+
+def test_the_far_end_does_not_hear_itself_from_a_simulated_niche(speech: Path, tmp_path: Path) -> None:
+    without, _ = heard_by_far_end(simulated, speech, tmp_path, "none")
+    cancelled, _ = heard_by_far_end(simulated, speech, tmp_path, "webrtc")
+    assert without > -35
+    assert cancelled < without - 25
+
+
+def test_the_far_end_does_not_hear_itself_through_alsa(
+    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = PulseCard(tmp_path)
+    for name, value in card.environment.items():
+        monkeypatch.setenv(name, value)
+    card.start()
+
+    def alsa() -> AudioDevice:
+        return AlsaAudio(rate_hz=16_000, capture_pcm="door_mic", playback_pcm="door_spk")
+
+    try:
+        without, _ = heard_by_far_end(alsa, speech, tmp_path, "none")
+        cancelled, status = heard_by_far_end(alsa, speech, tmp_path, "webrtc")
+    finally:
+        card.stop()
+    assert without > -35
+    assert cancelled < without - 20, status
