@@ -298,9 +298,7 @@ def _frame(request: Any, configuration: dict[str, Any]) -> "VideoFrame":
 def _load() -> Any:
     """The package, with a stub for its screen output where that is not installed."""
     if not any(name in sys.modules or importlib.util.find_spec(name) for name in ("kms", "pykms")):
-        stub = types.ModuleType("pykms")
-        stub.__getattr__ = lambda name: _Nothing()  # type: ignore[method-assign]
-        sys.modules["pykms"] = stub
+        sys.modules["pykms"] = _Screenless("pykms")
     try:
         import picamera2
     except ImportError as error:
@@ -311,10 +309,12 @@ def _load() -> Any:
     return picamera2
 
 
-class _Nothing:
-    """Whatever the preview looks up while it is imported."""
+class _Screenless(types.ModuleType):
+    """Has whatever picamera2's preview looks up while it is imported."""
 
-    def __getattr__(self, name: str) -> "_Nothing":
+    def __getattr__(self, name: str) -> "_Screenless":
+        if name.startswith("__"):
+            raise AttributeError(name)  # a module's own, which others ask for
         return self
 
 

@@ -108,6 +108,7 @@ def test_a_camera_is_found_by_its_name_or_place_and_a_missing_one_is_named(camer
 
 def test_without_picamera2_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
+    monkeypatch.setitem(sys.modules, "pykms", None)
     with pytest.raises(CameraError, match="apt install python3-picamera2"):
         driver.open_camera("", 640, 480, 25, 600).prepare()
 
