@@ -19,6 +19,8 @@ from firmware.station.events import Event, Record
 
 Json = dict[str, Any]
 
+MOST_TEXT = 1500  # characters: a text message, an address; nobody reads on
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownEvent(Event):
@@ -41,8 +43,21 @@ def press_of(event: Event) -> int:
 
 
 def fields_of(event: Event) -> Json:
-    """The event's own fields as plain JSON values."""
-    return event.fields if isinstance(event, UnknownEvent) else dataclasses.asdict(event)
+    """The event's own fields as plain JSON values, texts cut at MOST_TEXT: a peer may fill a header with 64 kB."""
+    if isinstance(event, UnknownEvent):
+        return event.fields
+    fields: Json = _cut(dataclasses.asdict(event))
+    return fields
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= MOST_TEXT else f"{value[:MOST_TEXT]}..."
+    if isinstance(value, dict):
+        return {key: _cut(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_cut, value))
+    return value
 
 
 def to_json(record: Record) -> Json:

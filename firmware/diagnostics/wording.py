@@ -59,6 +59,8 @@ def describe(event: Event) -> str:
             whose = f"codes of {event.source}" if event.source else "all codes"
             return f"{whose} locked for {event.lockout_s:.0f} s after {event.wrong_codes} wrong ones"
         case events.EventsLeftOut():
+            if event.count:
+                return f"{event.count} more {event.of}, not shown"
             return f"more {event.of} is only counted from now on"
         case events.RelayOn():
             return f"relay of {event.door} on for {event.pulse_ms} ms"

@@ -303,13 +303,14 @@ class AccessLocked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsLeftOut(Event):
-    """So many of a kind came of one leg (or of one press) that the others are only counted: the number stands in
-    `left_out` of the event that ends it."""
+    """So many of a kind came that the others are only counted. Of one leg or one press: the number stands in
+    `left_out` of the event that ends it. Of strangers (no press): another of these tells it as `count`."""
 
     kind: ClassVar[str] = "events-left-out"
-    press: int
-    leg: str
     of: str  # their kind
+    press: int = 0
+    leg: str = ""
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

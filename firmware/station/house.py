@@ -16,7 +16,10 @@ from firmware.sip.uri import Uri
 from firmware.station import events
 from firmware.station.bindings import BindingsFile
 from firmware.station.faults import Faults
+from firmware.station.ration import Bound
 from firmware.station.status import PhoneStatus, UserStatus
+
+MOST_TOLD = 100  # within a minute: 32 users with a few phones each may all come back at once
 
 HouseEvent = sip_events.UserRegistered | sip_events.UserUnregistered | sip_events.UserRefused
 
@@ -28,6 +31,10 @@ class House:
         self._faults = faults
         self._phone = phone
         self._now = loop.time
+        self._bounds = {
+            kind.kind: Bound(MOST_TOLD)
+            for kind in (events.UserRegistered, events.UserUnregistered, events.UserRefused)
+        }
         path = Path(config.station.state_dir) / "bindings.json"
         self._file = BindingsFile(path, self._bindings, self._kept, loop=loop) if self._users else None
 
@@ -41,35 +48,32 @@ class House:
             self._file.close()
 
     def take(self, event: HouseEvent) -> None:
-        stream = self._faults.stream
+        told: events.Event | None = None
         match event:
             case sip_events.UserRegistered(binding=binding):
                 if not event.again:
-                    stream.publish(
-                        events.UserRegistered(
-                            user=binding.user,
-                            contact=str(binding.uri),
-                            source=_source(binding),
-                            agent=binding.agent,
-                            expires_s=binding.expires_s,
-                        )
+                    told = events.UserRegistered(
+                        user=binding.user,
+                        contact=str(binding.uri),
+                        source=_source(binding),
+                        agent=binding.agent,
+                        expires_s=binding.expires_s,
                     )
             case sip_events.UserUnregistered(binding=binding):
-                stream.publish(
-                    events.UserUnregistered(user=binding.user, contact=str(binding.uri), reason=event.reason)
-                )
+                told = events.UserUnregistered(user=binding.user, contact=str(binding.uri), reason=event.reason)
             case sip_events.UserRefused():
-                stream.publish(
-                    events.UserRefused(
-                        user=event.user,
-                        source=_address(event.source.transport, event.source.remote),
-                        request=event.method,
-                        status=event.status,
-                        reason=event.reason,
-                        locked_s=event.locked_s,
-                    )
+                told = events.UserRefused(
+                    user=event.user,
+                    source=_address(event.source.transport, event.source.remote),
+                    request=event.method,
+                    status=event.status,
+                    reason=event.reason,
+                    locked_s=event.locked_s,
                 )
-                return
+        if told is not None:
+            self._bounds[told.kind].tell(told, self._faults.stream.publish, self._now())
+        if isinstance(event, sip_events.UserRefused):
+            return
         if self._file is not None:
             self._file.changed(soon=not (isinstance(event, sip_events.UserRegistered) and event.again))
 

@@ -194,8 +194,8 @@ class Incoming:
 
     def _tell_refused(self, caller: str, source: str, status: int, reason: str) -> None:
         # Bounded, or whoever reaches our port could push every press out of the store.
-        if self._refused.take(self._now()):
-            self._stream.publish(events.IncomingRefused(caller=caller, source=source, status=status, reason=reason))
+        refused = events.IncomingRefused(caller=caller, source=source, status=status, reason=reason)
+        self._refused.tell(refused, self._stream.publish, self._now())
 
 
 def source_of(event: sip_events.IncomingCall | sip_events.TextReceived | sip_events.CheckSync) -> str:

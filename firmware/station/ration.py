@@ -1,35 +1,52 @@
 """How much is told of what others can cause at will: the store keeps presses, not chatter. Pure."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 from firmware.station import events
 from firmware.station.events import Event
 
 MOST_NEWS, NEWS_WINDOW_S = 20, 60.0
+MOST_A_DAY, DAY_S = 500, 86_400.0  # of 50 000 events: a stranger who never tires takes a hundred days
 MOST_OF_A_KIND = 30  # of one leg, or of one press: a call of a peer in order has fewer
 
 
 class Bound:
-    """At most `most` of a kind within `window_s`."""
+    """At most `most` of a kind within NEWS_WINDOW_S, and MOST_A_DAY. What goes beyond is said to be left out when
+    that begins, and counted when there is room again."""
 
-    def __init__(self, most: int = MOST_NEWS, window_s: float = NEWS_WINDOW_S) -> None:
-        self._most = most
-        self._window_s = window_s
-        self._told_at: deque[float] = deque()
+    def __init__(self, most: int = MOST_NEWS) -> None:
+        self._windows: tuple[tuple[int, float, deque[float]], ...] = (
+            (most, NEWS_WINDOW_S, deque()),
+            (MOST_A_DAY, DAY_S, deque()),
+        )
+        self._left_out = 0
 
     def full(self, now: float) -> bool:
-        """Whether one more would not be told."""
-        while self._told_at and now - self._told_at[0] > self._window_s:
-            self._told_at.popleft()
-        return len(self._told_at) >= self._most
+        """Whether there is no room for one more."""
+        for _, window_s, taken_at in self._windows:
+            while taken_at and now - taken_at[0] > window_s:
+                taken_at.popleft()
+        return any(len(taken_at) >= most for most, _, taken_at in self._windows)
 
-    def take(self, now: float) -> bool:
-        """Whether one more is told; notes it if so."""
+    def take(self, now: float) -> None:
+        """Note one."""
+        for _, _, taken_at in self._windows:
+            taken_at.append(now)
+
+    def tell(self, event: Event, publish: Callable[[Event], object], now: float) -> None:
+        """Publish it if there is room."""
         if self.full(now):
-            return False
-        self._told_at.append(now)
-        return True
+            if not self._left_out:
+                publish(events.EventsLeftOut(of=event.kind))
+            self._left_out += 1
+            return
+        if self._left_out:
+            count, self._left_out = self._left_out, 0
+            publish(events.EventsLeftOut(of=event.kind, count=count))
+        self.take(now)
+        publish(event)
 
 
 Chatter = (

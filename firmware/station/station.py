@@ -26,11 +26,12 @@ from firmware.station.doors import Doors
 from firmware.station.events import EventStream, Evidence, PressAction, Record
 from firmware.station.faults import Faults
 from firmware.station.house import House, HouseEvent
-from firmware.station.incoming import INCOMING, Incoming, source_of
+from firmware.station.incoming import INCOMING, Incoming
 from firmware.station.leg import Leg, digit_of_info, sends_sound
 from firmware.station.legs import Legs
+from firmware.station.news import News
 from firmware.station.overview import Overview
-from firmware.station.ration import Bound, Ration
+from firmware.station.ration import Ration
 from firmware.station.status import ControlError
 from firmware.station.transfers import Transfers
 from firmware.station.visit import (
@@ -111,8 +112,7 @@ class Station:
         )
         self._incoming = Incoming(config, stream, phone, self._legs, self._visits, self._carry_out, self._now)
         self._sounding: str | None = None  # leg whose early sound the visitor hears
-        self._news = Bound()
-        self._texts: dict[int, str] = {}  # texts of ours under way -> target
+        self._news = News(self._faults, phone, self.house, self._legs, self._now)
         self.overview = Overview(config)
         stream.subscribe(self.overview.take)
         self._timer: asyncio.TimerHandle | None = None
@@ -175,16 +175,16 @@ class Station:
 
     def sip_event(self, event: sip_events.Event) -> None:
         if isinstance(event, sip_events.RegistrationChanged):
-            self._registration(event)
+            self._news.registration(event)
             return
         if isinstance(event, sip_events.IncomingCall):
             self._incoming.take(event)
             return
         if isinstance(event, sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync):
-            self._take_news(event)
+            self._news.take(event)
             return
         if isinstance(event, sip_events.WatcherChanged):
-            self._watcher(event)
+            self._news.watcher(event)
             return
         if isinstance(event, HouseEvent):
             self.house.take(event)
@@ -305,63 +305,6 @@ class Station:
         statistics = self._legs.forget(leg.name)
         visit.leg_ended(leg.name, by, status, reason, statistics, self._now())  # type: ignore[arg-type]  # same words
         self._carry_out(visit)
-
-    def _registration(self, event: sip_events.RegistrationChanged) -> None:
-        self._publish(
-            events.RegistrationChanged(
-                account=event.account,
-                state=event.state,
-                status=event.status,
-                reason=event.reason,
-                retry_s=event.retry_s,
-                expires_s=event.expires_s,
-                server=event.server,
-            )
-        )
-        where = f"account {event.account}"
-        if event.state == "failed":
-            if event.status in (401, 403, 407):
-                remedy = "check username and password of the account"
-            elif "certificate" in event.reason:
-                remedy = "check the server's certificate, and accounts.tls in the configuration"
-            else:
-                remedy = "check that the registrar is running and can be reached"
-            what = f"not registered: {event.status or 'no answer'} {event.reason}".strip()
-            self._faults.set(where, what, f"{remedy}; next try in {event.retry_s:.0f} s")
-        elif event.state == "registered":
-            self._faults.clear(where)
-
-    def _take_news(self, event: sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync) -> None:
-        """What needs no call. Strangers may write, too: what they write is bounded in length and number."""
-        if isinstance(event, sip_events.TextDelivered):
-            self._publish(
-                events.TextDelivered(
-                    target=self._texts.pop(event.message, ""), status=event.status, reason=event.reason
-                )
-            )
-            return
-        if not self._news.take(self._now()):
-            return
-        source = source_of(event)
-        if isinstance(event, sip_events.CheckSync):
-            self._publish(events.CheckSync(source=source, account=event.account))
-        else:
-            self._publish(
-                events.TextReceived(
-                    sender=str(event.sender.uri), source=source, account=event.account, text=event.text
-                )
-            )
-
-    def _watcher(self, event: sip_events.WatcherChanged) -> None:
-        by_user = f"user {event.user}, by password"
-        self._stream.publish(
-            events.WatcherChanged(
-                watcher=str(event.watcher),
-                proven=by_user if event.user else f"through the server of account {event.account}",
-                active=event.active,
-                reason=event.reason,
-            )
-        )
 
     def _reoffered(self, leg: Leg, sdp: bytes, dialog: str) -> None:
         try:
@@ -494,22 +437,7 @@ class Station:
 
     def message(self, target: str, text: str) -> dict[str, object]:
         """Sends a short text to a target, to each phone of a user; `text-delivered` tells whether it arrived."""
-        user = self.house.user(target)
-        phones = self.house.phones(user) if user is not None else ()
-        if user is not None and not phones:
-            raise ControlError(f"{user} is not registered; doorctl status shows who is")
-        number = 0
-        try:
-            if user is None:
-                uri, account, _ = self._legs.resolve(target, None)
-                number = self._phone.message(uri, text, account=account or None)
-                self._texts[number] = target
-            for phone in phones:
-                number = self._phone.message(phone.uri, text, binding=phone)
-                self._texts[number] = target
-        except (ProtocolError, ValueError) as error:
-            raise ControlError(f'no text can be sent to "{target}": {error}') from error
-        return {"message": number, "target": target}
+        return self._news.send(target, text)
 
     def hangup(self) -> dict[str, object]:
         visit = self._visits.in_use

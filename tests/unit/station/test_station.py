@@ -421,6 +421,24 @@ def test_a_flood_of_refused_calls_does_not_push_the_presses_out_of_the_store(hou
     house.now += 61
     house.sip(incoming(201, "sip:666@pbx.example.org"))
     assert len(house.kinds(events.IncomingRefused)) == 21
+    assert [(event.of, event.count) for event in house.kinds(events.EventsLeftOut)] == [
+        ("incoming-refused", 0),
+        ("incoming-refused", 180),
+    ]
+
+
+def test_a_stranger_who_never_tires_does_not_push_the_presses_out_of_the_store_in_a_day(house):
+    for call in range(24 * 60 * 20):
+        house.now += 3.0
+        house.sip(incoming(call, "sip:666@pbx.example.org"))
+    assert len(house.told) < 600
+
+
+def test_users_who_come_and_go_without_end_are_counted(anna):
+    for port in range(2000):
+        anna.sip(sip_events.UserRegistered(a_phone_of_anna(port), False))
+        anna.sip(sip_events.UserUnregistered(a_phone_of_anna(port), "unregistered"))
+    assert len(anna.told) == 202
 
 
 def test_a_target_through_our_server_is_let_in_but_its_code_opens_nothing(house):
@@ -474,7 +492,8 @@ def test_calls_that_are_never_acknowledged_hold_a_few_ports_and_fill_no_store(ho
     for call in range(100, 200):
         house.sip(incoming(call, "sip:mon@192.0.2.9", host="192.0.2.9"))
     assert sum(not leg.closed for leg in house.engine.legs.values()) == 4
-    assert len(house.told) == 20
+    assert len(house.kinds(events.IncomingRefused)) == 20
+    assert len(house.told) == 21
     house.sip(sip_events.CallAcknowledged(199))
     assert len(house.kinds(events.IncomingCall)) == 1
 

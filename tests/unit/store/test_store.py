@@ -437,3 +437,13 @@ def test_a_reader_without_write_permission_reads_a_closed_store(path: Path) -> N
             folder.chmod(0o755)
     answer = subprocess.run([sys.executable, "-c", reader, str(path)], capture_output=True, text=True)
     assert answer.stdout.strip() == "3", answer.stderr
+
+
+def test_a_text_of_a_peer_is_kept_in_part_however_long_it_is(path: Path) -> None:
+    with running(path) as (store, _):
+        store.append(Record(1, 0.1, 1e9, StageStarted(press=1, stage=1, targets=("sip:" + "a" * 60_000,))))
+        until(lambda: len(stored(path)) == 1, "the record on disk")
+    (record,) = stored(path)
+    assert isinstance(record.event, StageStarted)
+    assert record.event.targets[0].endswith("aaa...")
+    assert len(record.event.targets[0]) < 2000
