@@ -393,13 +393,18 @@ def _calls(config: Config, findings: Findings) -> None:
         )
 
 
-def _media(config: Config, findings: Findings) -> None:
-    codecs = config.media.audio_codecs
-    if not codecs and not findings.wrong(("media", "audio_codecs")):
-        findings.fault(("media", "audio_codecs"), "is empty", 'write audio_codecs = ["PCMA", "PCMU"]')
+def _codecs(section: Path, codecs: Sequence[str], findings: Findings) -> None:
     for index, codec in enumerate(codecs):
-        if codec in codecs[:index] and not findings.wrong(("media", "audio_codecs", index)):
-            findings.fault(("media", "audio_codecs", index), f'"{codec}" is there twice', "remove one")
+        if codec in codecs[:index] and not findings.wrong((*section, "audio_codecs", index)):
+            findings.fault((*section, "audio_codecs", index), f'"{codec}" is there twice', "remove one")
+
+
+def _media(config: Config, findings: Findings) -> None:
+    if not config.media.audio_codecs and not findings.wrong(("media", "audio_codecs")):
+        findings.fault(("media", "audio_codecs"), "is empty", 'write audio_codecs = ["PCMA", "PCMU"]')
+    _codecs(("media",), config.media.audio_codecs, findings)
+    for number, account in enumerate(config.accounts):
+        _codecs(("accounts", number), account.audio_codecs, findings)
     if config.media.ports is None or findings.wrong(("media", "ports")):
         return
     low, high = config.media.ports

@@ -12,6 +12,8 @@ from msgspec import Meta, Struct, field
 from firmware.config import forms
 from firmware.config.secret import Secret
 
+SoundCodec = Literal["opus", "G722", "PCMA", "PCMU", "L16"]
+
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all tables."""
@@ -217,6 +219,22 @@ class Account(Section, frozen=True, kw_only=True):
         says("Seconds that a registration is asked for; it is refreshed at 85 % of what is granted."),
     ] = 600
     video: Annotated[bool, says("Offer the camera's picture to phones called over this account.")] = True
+    audio_codecs: Annotated[
+        tuple[SoundCodec, ...],
+        says(
+            "Sound codecs offered over this account, the preferred one first; left out: those of `[media]`.",
+            ["PCMA", "PCMU"],
+        ),
+    ] = ()
+    opus_kbps: Annotated[
+        int | None,
+        Meta(ge=6, le=128),
+        says(
+            "Most kilobits a second of Opus over this account, in either direction; left out: what the coder takes "
+            "for speech, 32. 16 is still clear speech.",
+            24,
+        ),
+    ] = None
     session_timer_s: Annotated[
         int,
         Meta(ge=0, le=86400),
@@ -476,8 +494,13 @@ class MediaSection(Section, frozen=True, kw_only=True):
         ),
     ] = None
     audio_codecs: Annotated[
-        tuple[Literal["PCMA", "PCMU"], ...], says("Sound codecs offered, the preferred one first.")
-    ] = ("PCMA", "PCMU")
+        tuple[SoundCodec, ...],
+        says(
+            "Sound codecs offered, the preferred one first. opus and G722 carry twice the band of a telephone; "
+            "opus copes best with a bad network and costs the most CPU. L16 is for laboratories.",
+            ["opus", "G722", "PCMA", "PCMU"],
+        ),
+    ] = ("opus", "G722", "PCMA", "PCMU")
     video: Annotated[bool, says("Offer the camera's picture.")] = True
 
 

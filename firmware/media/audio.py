@@ -1,20 +1,23 @@
 """The audio stream of a leg: jitter buffer and decoder one way, encoder the other, digits, tones.
 
-G.711 in 20 ms packets. The audio tick calls `play` and `send` once per 20 ms; the event loop calls
+Packets of 20 ms. Sound goes in and out at `rate_hz`, the codec's own rate, which the tick brings to that of its
+bus. The audio tick calls `play` and `send` once per 20 ms; the event loop calls
 `read_control` for telephone-events, which the kernel sorts out for it (see `net.rtp_port`), so that a digit
 need not wait for the tick. Mixing with other legs and the sound card are the tick's.
 """
 
 import audioop
+import logging
 import os
 import secrets
 import struct
 import time
 from collections.abc import Callable
 
-from firmware.media.codec import BUS_HZ, CODECS, FRAME_BYTES, FRAME_SAMPLES, SILENCE, AudioCodec
+from firmware.media.codec import FRAME_MS, G711, NARROWBAND_HZ, AudioCodec, CodecUnavailable, codec, frame_bytes
 from firmware.media.events import MediaEvent, MediaLost, SoundHeard
 from firmware.media.latch import Address
+from firmware.media.resampler import Resampler
 from firmware.media.stream import RtpStream, Statistics
 from firmware.media.tones import TonePlayer
 from firmware.net.rtp_port import RtpPort
@@ -23,6 +26,9 @@ from firmware.rtp.jitter import COMFORT_NOISE, Conceal, JitterBuffer, Noise, Pie
 from firmware.rtp.packet import RtpError, RtpPacket, parse_rtp
 from firmware.rtp.telephone_event import Receiver, Sender
 from firmware.sdp.agreement import AgreedMedia
+from firmware.sdp.codecs import format_parameters
+
+log = logging.getLogger(__name__)
 
 LOST_AFTER_S = 10.0
 _QUIET_PEAK = 250  # -42 dBFS: below it a shift of the delay is not heard
@@ -44,31 +50,38 @@ class AudioStream(RtpStream):
         on_digit: Callable[[str, float], None],
         cname: str,
     ) -> None:
-        super().__init__(port, BUS_HZ, post, cname)
+        super().__init__(port, NARROWBAND_HZ, post, cname)
         self.talk = False
         self.listen = False
         self._on_digit = on_digit
         self._timestamp = secrets.randbits(32)
+        self.rate_hz = NARROWBAND_HZ
+        self._step = NARROWBAND_HZ * FRAME_MS // 1000  # of the timestamp, a packet
+        self._still = bytes(frame_bytes(NARROWBAND_HZ))
         self._codec: AudioCodec | None = None
+        self._asked: tuple[object, ...] = ()  # what `_codec` was made for
+        self._whole = (b"", b"")  # a payload that cannot be cut, and all of its sound
         self._payload_type = 0
         self._receive_payload_type = -1
         self._usual = b""  # the first two octets of a packet in the agreed codec
         self._usual_source: Address | None = None  # whom the latch is locked on
         # Sorted out from the first datagram on, and kept by the kernel until `connect`: a code that is typed while
         # the answer is still on its way must not be overtaken by its own last digit.
-        self._event_payload_type = _EVENT_PAYLOAD_TYPE
+        self._event_types: tuple[int, ...] = (_EVENT_PAYLOAD_TYPE,)
         port.select_control((_EVENT_PAYLOAD_TYPE,))
         self._event_send_type = -1
         self._receives = False
         self._marker = True
         self._jitter: JitterBuffer | None = None
-        self._concealer = Concealer(BUS_HZ)
+        self._concealer = Concealer(NARROWBAND_HZ)
         self._quiet = False
         self._sounded = False
         self._tone: TonePlayer | None = None
+        self._tone_rates = Resampler(NARROWBAND_HZ, NARROWBAND_HZ)
+        self._bus_rates = Resampler(NARROWBAND_HZ, NARROWBAND_HZ)
         self._digits = Receiver()
         self._digits_received = 0
-        self._presses = Sender(clock_hz=BUS_HZ)
+        self._presses = Sender()
         self._heard_s = 0.0
         self._lost_reported = False
 
@@ -76,26 +89,29 @@ class AudioStream(RtpStream):
 
     def connect(self, agreed: AgreedMedia | None) -> None:
         with self.lock:
-            codec = CODECS.get(agreed.codec.name.upper()) if agreed is not None else None
-            if agreed is None or codec is None:
+            found = self._codec_for(agreed) if agreed is not None else None
+            if agreed is None or found is None:
                 self.sending = self._receives = False
                 self._jitter = None
                 self._destination = None
                 return
             self._aim(agreed)
-            if codec is not self._codec or self._jitter is None:
-                # What is queued is in the other codec: played, it would be loud noise.
-                self._jitter = JitterBuffer(BUS_HZ)
-            self._codec = codec
+            if found is not self._codec:
+                self._use(found)
+            if self._jitter is None:
+                self._jitter = JitterBuffer(found.clock_hz, samples_of=found.samples)
             self._payload_type = agreed.codec.payload_type
             self._receive_payload_type = agreed.codec.receive_payload_type
             self._usual = bytes((0x80, self._receive_payload_type))
             self._usual_source = None
             # Some phones do not say that they send telephone-events and do, with the number we offered.
-            events = agreed.dtmf.receive_payload_type if agreed.dtmf is not None else _EVENT_PAYLOAD_TYPE
-            if events != self._event_payload_type:
-                self._event_payload_type = events
-                self.port.select_control((events,))
+            events = agreed.event_types or (_EVENT_PAYLOAD_TYPE,)
+            if events != self._event_types:
+                self._event_types = events
+                self.port.select_control(events)
+            event_hz = agreed.dtmf.clock_hz if agreed.dtmf is not None else NARROWBAND_HZ
+            if event_hz != self._presses.clock_hz:
+                self._presses = Sender(clock_hz=event_hz)
             self._event_send_type = agreed.dtmf.payload_type if agreed.dtmf is not None else -1
             self.sending = agreed.sends
             if agreed.receives != self._receives:
@@ -104,9 +120,37 @@ class AudioStream(RtpStream):
 
     def rebind(self, port: RtpPort) -> RtpPort:
         with self.lock:
-            port.select_control((self._event_payload_type,))
+            port.select_control(self._event_types)
             self._usual_source = None
             return super().rebind(port)
+
+    def _codec_for(self, agreed: AgreedMedia) -> AudioCodec | None:
+        """The codec at hand if the agreement means it still, so that what it remembers stays."""
+        fec = format_parameters(agreed.codec.fmtp).get("useinbandfec") == "1"
+        asked = (agreed.codec.name, agreed.bit_rate, fec)
+        if asked == self._asked and self._codec is not None:
+            return self._codec
+        try:
+            found = codec(agreed.codec.name, bit_rate=agreed.bit_rate, in_band_fec=fec)
+        except CodecUnavailable as error:  # agreed on without asking `codec.usable`
+            log.error("%s", error)
+            return None
+        self._asked = asked
+        return found
+
+    def _use(self, found: AudioCodec) -> None:
+        self._codec = found
+        self._jitter = None  # what is queued is in the other codec: played, it would be loud noise
+        self._whole = (b"", b"")
+        if found.clock_hz != self._clock_hz and self._reception is not None:
+            self._lost_before += max(0, self._reception.lost)
+            self._reception = None  # its jitter is counted in the other clock
+        self._clock_hz = found.clock_hz
+        self._step = found.clock_hz * FRAME_MS // 1000
+        self._still = bytes(found.frame_bytes)
+        if found.rate_hz != self.rate_hz:
+            self._concealer = Concealer(found.rate_hz)
+            self.rate_hz = found.rate_hz
 
     def set_audio(self, *, talk: bool, listen: bool) -> None:
         with self.lock:
@@ -150,7 +194,7 @@ class AudioStream(RtpStream):
                 except RtpError:
                     self._malformed += 1
                     continue
-                if packet.payload_type != self._event_payload_type:
+                if packet.payload_type not in self._event_types:
                     self._unknown += 1
                     continue
                 digit = self._event(packet, source[:2], now := time.monotonic())
@@ -178,12 +222,12 @@ class AudioStream(RtpStream):
     def _receive(self, packet: RtpPacket, source: Address, arrival_s: float) -> None:
         kind = packet.payload_type
         if kind != self._receive_payload_type:
-            if kind == self._event_payload_type:  # the kernel does not sort, or did not yet
+            if kind in self._event_types:  # the kernel does not sort, or did not yet
                 digit = self._event(packet, source, arrival_s)
                 if digit is not None:
                     self._on_digit(digit, arrival_s)
                 return
-            if kind in _STATIC and self._codec is not None:
+            if kind in _STATIC and self._codec is not None and self._codec.name in G711:
                 packet = packet._replace(payload=self._converted(kind, packet.payload))
             elif kind != COMFORT_NOISE:
                 self._unknown += 1
@@ -200,9 +244,9 @@ class AudioStream(RtpStream):
 
     def _converted(self, payload_type: int, payload: bytes) -> bytes:
         """Some gateways send whichever G.711 they like, whatever was agreed."""
-        codec = CODECS[_STATIC[payload_type]]
+        other = G711[_STATIC[payload_type]]
         assert self._codec is not None
-        return payload if codec is self._codec else self._codec.encode(codec.decode(payload))
+        return payload if other is self._codec else self._codec.encode(other.decode(payload))
 
     def _event(self, packet: RtpPacket, source: Address, arrival_s: float) -> str | None:
         if self._jitter is None or not self._admit(source) or not self.latch.trusted:
@@ -218,7 +262,7 @@ class AudioStream(RtpStream):
     # --- the tick ------------------------------------------------------------------------------------------
 
     def play(self, now: float) -> bytes | None:
-        """The next 20 ms to hear, S16LE at BUS_HZ; None for silence."""
+        """The next 20 ms to hear, S16LE at `rate_hz`; None for silence."""
         with self.lock:
             jitter = self._jitter
             if jitter is None:
@@ -238,20 +282,28 @@ class AudioStream(RtpStream):
                     self._quiet = True
                     return None
             else:
-                frame = b"".join(self._sound(piece) or bytes(2 * piece.samples) for piece in pieces)
+                size = len(self._still)
+                frame = b"".join(self._sound(piece) or bytes(self._size(piece.samples)) for piece in pieces)
+                if len(frame) != size:  # a piece of a third of a sample, between Opus' clock and its sound
+                    frame = frame[:size].ljust(size, b"\x00")
             self._quiet = audioop.max(frame, 2) < _QUIET_PEAK
             if not self._quiet and not self._sounded:
                 self._sounds(now)
             return frame
 
+    def on_bus(self, frame: bytes, bus_hz: int) -> bytes:
+        """What `play` gave, at the bus' rate. The frame says its own: the codec may have changed meanwhile."""
+        rate_hz = len(frame) * 1000 // FRAME_MS // 2
+        rates = self._bus_rates
+        if rates.from_hz != rate_hz or rates.to_hz != bus_hz:
+            rates = self._bus_rates = Resampler(rate_hz, bus_hz)
+        return rates.convert(frame)
+
     def _listen_for_sound(self, pieces: list[Piece], now: float) -> None:
-        codec = self._codec
         for piece in pieces:
-            if isinstance(piece, Play) and codec is not None:
-                sound = codec.decode(piece.payload[piece.start : piece.start + piece.samples])
-                if audioop.max(sound, 2) >= _QUIET_PEAK:
-                    self._sounds(now)
-                    return
+            if isinstance(piece, Play) and audioop.max(self._decoded(piece), 2) >= _QUIET_PEAK:
+                self._sounds(now)
+                return
 
     def _sounds(self, now: float) -> None:
         self._sounded = True
@@ -259,21 +311,38 @@ class AudioStream(RtpStream):
 
     def _sound(self, piece: Piece) -> bytes | None:
         if isinstance(piece, Play):
-            payload, start, samples, follows = piece
-            if samples != len(payload):
-                payload = payload[start : start + samples]
-            assert self._codec is not None
-            return self._concealer.good(self._codec.decode(payload), follows=follows)
+            return self._concealer.good(self._decoded(piece), follows=piece.follows)
         if isinstance(piece, Conceal):
-            return self._concealer.lost(piece.samples)
+            used = self._codec
+            if used is not None and used.conceal is not None:
+                return self._concealer.good(used.conceal(piece.samples, piece.following))
+            return self._concealer.lost(self._size(piece.samples) // 2)
         if isinstance(piece, Noise):
-            return _comfort_noise(piece)
+            return _comfort_noise(piece, self._size(piece.samples))
         return None
 
+    def _decoded(self, piece: Play) -> bytes:
+        payload, start, samples, _ = piece
+        used = self._codec
+        assert used is not None
+        octets = used.octets
+        if octets:
+            if samples * octets == len(payload):
+                return used.decode(payload)
+            return used.decode(payload[start * octets : (start + samples) * octets])
+        if payload is not self._whole[0]:
+            self._whole = (payload, used.decode(payload))
+        return self._whole[1][self._size(start) : self._size(start + samples)]
+
+    def _size(self, samples: int) -> int:
+        """Octets of sound for `samples` of the RTP clock."""
+        return samples * self.rate_hz // self._clock_hz * 2
+
     def send(self, microphone: bytes, encoded: dict[str, bytes], now: float) -> None:
-        """Send one packet where the agreement lets us. `encoded` shares the work between legs of a tick."""
+        """Send one packet where the agreement lets us. `microphone` is a frame at `rate_hz`; `encoded` shares the
+        work between legs of a tick."""
         with self.lock:
-            timestamp = self._timestamp = self._timestamp + FRAME_SAMPLES & 0xFFFFFFFF
+            timestamp = self._timestamp = self._timestamp + self._step & 0xFFFFFFFF
             if not self.sending:
                 self._marker = True  # talk begins anew after a hold
                 return
@@ -282,15 +351,19 @@ class AudioStream(RtpStream):
                 if event is not None:
                     self._send(self._event_send_type, event.marker, event.timestamp, event.payload)
                     return
-            codec = self._codec
-            assert codec is not None
+            used = self._codec
+            assert used is not None
+            if len(microphone) != len(self._still):
+                microphone = self._still  # the codec has changed since the tick asked for its rate
             if self._tone is not None:
-                payload = codec.encode(self._with_tone(microphone if self.talk else SILENCE))
-            elif self.talk:
-                name = codec.name
-                payload = encoded.get(name) or encoded.setdefault(name, codec.encode(microphone))
+                payload = used.encode(self._with_tone(microphone if self.talk else self._still))
+            elif not self.talk:
+                payload = used.silence
+            elif used.shared:
+                name = used.name
+                payload = encoded.get(name) or encoded.setdefault(name, used.encode(microphone))
             else:
-                payload = codec.silence
+                payload = used.encode(microphone)
             self._send(self._payload_type, self._marker, timestamp, payload)
             self._marker = False
 
@@ -300,11 +373,16 @@ class AudioStream(RtpStream):
         if sound is None:
             self._tone = None
             return frame
+        if len(sound) != len(frame):
+            rates = self._tone_rates
+            if rates.from_hz != self._tone.rate_hz or rates.to_hz != self.rate_hz:
+                rates = self._tone_rates = Resampler(self._tone.rate_hz, self.rate_hz)
+            sound = rates.convert(sound)
         return audioop.add(frame, sound, 2)
 
     def tick_report(self, now: float) -> None:
         # The frame sent last began 20 ms before the tick: its end is now.
-        self.report(now, self._timestamp + FRAME_SAMPLES)
+        self.report(now, self._timestamp + self._step)
 
     def _heard_again(self, now: float) -> None:
         self._heard_s = now
@@ -317,17 +395,17 @@ class AudioStream(RtpStream):
         jitter = self._jitter
         if jitter is not None:
             values["late"] = jitter.late
-            values["concealed_ms"] = jitter.concealed * 1000 // BUS_HZ
-            values["played_ms"] = jitter.played * 1000 // BUS_HZ
+            values["concealed_ms"] = jitter.concealed * 1000 // self._clock_hz
+            values["played_ms"] = jitter.played * 1000 // self._clock_hz
 
 
-_NOISE = os.urandom(2 * BUS_HZ)  # a second of white noise at full scale
+_NOISE = os.urandom(32_000)  # white noise at full scale
 
 
-def _comfort_noise(piece: Noise) -> bytes:
-    """Noise at the level the peer names: -dBov in the first octet (RFC 3389 section 3), its colour left out."""
+def _comfort_noise(piece: Noise, size: int) -> bytes:
+    """`size` octets of noise at the level the peer names: -dBov in the first octet (RFC 3389 section 3), its colour
+    left out."""
     level_db = -float(piece.payload[0] & 0x7F) if piece.payload else -127.0
-    size = 2 * piece.samples
-    start = secrets.randbelow((len(_NOISE) - FRAME_BYTES) // 2) * 2
+    start = secrets.randbelow((len(_NOISE) - size) // 2) * 2
     # White noise of uniform samples is 4.8 dB below a full-scale square, the reference of dBov.
     return audioop.mul(_NOISE[start : start + size], 2, min(1.0, 10 ** ((level_db + 4.8) / 20)))

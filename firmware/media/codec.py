@@ -1,28 +1,62 @@
-"""G.711 and the sample rates around it. All sound inside is S16LE mono; codecs run at 8 kHz.
+"""Sound codecs: what each is to a stream, and those that need no library of their own (G.711, L16).
 
-`audioop` does the work in C: 0.5 us for a frame both ways, against 6 us through PyAV. Python 3.13 has it
-from the audioop-lts package. Wideband codecs are not here.
+All sound inside is S16LE mono. A codec has two rates: that of the sound it takes and gives, and that of its RTP
+clock, which differ for G.722 (16 kHz sound, 8 kHz clock: RFC 3551 4.5.2) and Opus (decoded at 16 kHz here, 48 kHz
+clock: RFC 7587 4.1). `audioop` does G.711 in C: 0.5 us for a frame both ways, against 6 us through PyAV. G.722
+and Opus are in modules of their own, loaded with the first call that may use them.
 """
 
 import audioop
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-BUS_HZ = 8000  # the rate at which legs and tones are mixed
+NARROWBAND_HZ = 8000
+WIDEBAND_HZ = 16_000
 FRAME_MS = 20
-FRAME_SAMPLES = BUS_HZ * FRAME_MS // 1000
-FRAME_BYTES = FRAME_SAMPLES * 2
-SILENCE = bytes(FRAME_BYTES)
+
+log = logging.getLogger(__name__)
+
+
+class CodecUnavailable(Exception):
+    """The library that does the codec's work is not installed; the text names it and its Debian package."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioCodec:
-    """`encode` and `decode` take and give any whole number of samples; `silence` is one encoded frame."""
+    """One stream's encoder and decoder; those of codecs without memory are shared by all streams.
+
+    `encode` takes a 20 ms frame at `rate_hz` and gives a payload; `decode` takes a payload, or as many of its
+    octets as RTP samples are wanted where `octets` says how many one has. It never raises: of rubbish it makes
+    silence or concealment. `silence` is one encoded frame.
+    """
 
     name: str
+    rate_hz: int
+    clock_hz: int
     encode: Callable[[bytes], bytes]
     decode: Callable[[bytes], bytes]
     silence: bytes
+    octets: int = 1  # of payload for a sample of the RTP clock; 0: a payload cannot be cut
+    shared: bool = True  # has no memory: what it makes of a frame is good for every stream
+    samples: Callable[[bytes], int] = len  # of the RTP clock, in a payload
+    # Where the codec conceals by itself: RTP samples that are missing, and the payload right after them or b"".
+    conceal: Callable[[int, bytes], bytes] | None = None
+    expect_loss: Callable[[float], None] | None = None  # share of packets that the peer misses, 0 to 1
+
+    @property
+    def frame_bytes(self) -> int:
+        return self.rate_hz * FRAME_MS // 1000 * 2
+
+
+def frame_bytes(rate_hz: int) -> int:
+    """20 ms of sound."""
+    return rate_hz * FRAME_MS // 1000 * 2
+
+
+def _g711(name: str, encode: Callable[[bytes], bytes], decode: Callable[[bytes], bytes]) -> AudioCodec:
+    silence = encode(bytes(frame_bytes(NARROWBAND_HZ)))
+    return AudioCodec(name, NARROWBAND_HZ, NARROWBAND_HZ, encode, decode, silence)
 
 
 def _encode_ulaw(pcm: bytes) -> bytes:
@@ -41,27 +75,62 @@ def _decode_alaw(payload: bytes) -> bytes:
     return audioop.alaw2lin(payload, 2)
 
 
-CODECS: dict[str, AudioCodec] = {
-    "PCMU": AudioCodec("PCMU", _encode_ulaw, _decode_ulaw, _encode_ulaw(SILENCE)),
-    "PCMA": AudioCodec("PCMA", _encode_alaw, _decode_alaw, _encode_alaw(SILENCE)),
+def _swapped(sound: bytes) -> bytes:
+    """Between the network's order of octets and ours."""
+    return audioop.byteswap(sound[: len(sound) & ~1], 2)
+
+
+G711 = {
+    "PCMU": _g711("PCMU", _encode_ulaw, _decode_ulaw),
+    "PCMA": _g711("PCMA", _encode_alaw, _decode_alaw),
 }
+_L16 = AudioCodec(
+    "L16",
+    WIDEBAND_HZ,
+    WIDEBAND_HZ,
+    _swapped,
+    _swapped,
+    bytes(frame_bytes(WIDEBAND_HZ)),
+    octets=2,
+    samples=lambda payload: len(payload) // 2,
+)
 
 
-class Resampler:
-    """Converts a stream of frames from `from_hz` to `to_hz`, keeping its state between frames."""
+def codec(name: str, *, bit_rate: int = 0, in_band_fec: bool = False) -> AudioCodec | None:
+    """A codec for one stream by the name that `sdp.codecs` has for it, None for others.
 
-    def __init__(self, from_hz: int, to_hz: int) -> None:
-        self._from_hz = from_hz
-        self._to_hz = to_hz
-        self._state: tuple[int, tuple[tuple[int, int], ...]] | None = None
+    `bit_rate` (bits a second) and `in_band_fec` are for Opus. Raises CodecUnavailable.
+    """
+    if name in G711:
+        return G711[name]
+    if name == "L16":
+        return _L16
+    if name == "G722":
+        from firmware.media import g722
 
-    def convert(self, pcm: bytes) -> bytes:
-        if self._from_hz == self._to_hz:
-            return pcm
-        if self._from_hz == 2 * self._to_hz:
-            # Every pair of samples taken as left and right: the mean of the two is a decimation with a
-            # zero at the old band's edge, in one call and without state. ratecv only drops samples.
-            return audioop.tomono(pcm, 2, 0.5, 0.5)
-        converted, self._state = audioop.ratecv(pcm, 2, 1, self._from_hz, self._to_hz, self._state)
-        missing = len(pcm) * self._to_hz // self._from_hz - len(converted)
-        return bytes(missing) + converted if missing else converted  # the first frame comes a little short
+        return g722.codec()
+    if name == "opus":
+        from firmware.media import opus
+
+        return opus.codec(bit_rate, in_band_fec=in_band_fec)
+    return None
+
+
+_missing: dict[str, bool] = {}
+
+
+def usable(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of `names` that work here. What is missing is logged once."""
+    return tuple(name for name in names if name in G711 or _works(name))
+
+
+def _works(name: str) -> bool:
+    missing = _missing.get(name)
+    if missing is None:
+        try:
+            missing = codec(name) is None
+        except CodecUnavailable as error:
+            log.warning("%s is not offered: %s", name, error)
+            missing = True
+        _missing[name] = missing
+    return not missing

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from firmware.media.audio import AudioStream
-from firmware.media.codec import BUS_HZ
+from firmware.media.codec import NARROWBAND_HZ, WIDEBAND_HZ
 from firmware.media.events import Digit, MediaEvent, MediaFault
 from firmware.media.feed import CameraFeed
 from firmware.media.handsfree import HandsFree
@@ -51,7 +51,7 @@ class Engine:
     an unknown country.
     """
 
-    HANDS_FREE_HZ = BUS_HZ  # of the frames that `hands_free` gets
+    HANDS_FREE_HZ = WIDEBAND_HZ  # of the frames that `hands_free` gets
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class Engine:
         self._lock = threading.Lock()
         self._tick = Tick()
         self._tick.hands_free = hands_free
+        self.tune()
         self._loads_canceller = hands_free is not None
         self._card: SoundCard | None = None
         self._thread: threading.Thread | None = None
@@ -207,8 +208,17 @@ class Engine:
             self._tick.wired = tuple(other for other in self._tick.wired if other not in (audio, video))
             self._tick.audio = tuple(other for other in self._tick.audio if other is not audio)
             self._tick.video = tuple(other for other in self._tick.video if other is not video)
+        self.tune()
         if video is not None:
             self.starve(video)
+
+    def tune(self) -> None:
+        """A leg's codec changed, or a leg went: the bus runs at the highest rate that anybody has use for, and
+        always at the canceller's where there is one."""
+        with self._lock:
+            tick = self._tick
+            least_hz = tick.hands_free.rate_hz if tick.hands_free is not None else NARROWBAND_HZ
+            tick.wanted_hz = max([least_hz, *(stream.rate_hz for stream in tick.audio)])
 
     # --- video ---------------------------------------------------------------------------------------------
 
@@ -300,6 +310,8 @@ class Engine:
         try:
             card.start()
             while self._legs or self._wanted():
+                if tick.wanted_hz != card.rate_hz:
+                    card.tune(tick.wanted_hz)
                 microphone = card.read()
                 if hands_free is not None:
                     hands_free.align(card.restarts)

@@ -108,6 +108,7 @@ class MediaLeg:
             return
         self._audio.set_audio(talk=talk, listen=listen)
         self._audio.connect(agreement.audio)
+        self._engine.tune()
         self._read_control(on=True)
         if self._video is not None:
             if self._video.connect(agreement.video):

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from firmware.media.codec import BUS_HZ, FRAME_BYTES, FRAME_MS, SILENCE, Resampler
+from firmware.media.codec import FRAME_MS, NARROWBAND_HZ, frame_bytes
 from firmware.media.events import MediaFault
+from firmware.media.resampler import Resampler
 
 if TYPE_CHECKING:
     from drivers.audio.base import AudioDevice
@@ -40,8 +41,10 @@ class SoundCard:
         self._sleep = sleep
         self._device: AudioDevice | None = None
         self._captures = self._plays = False
-        self._frame_bytes = FRAME_BYTES
-        self._from_device = self._to_device = Resampler(BUS_HZ, BUS_HZ)
+        self.rate_hz = NARROWBAND_HZ
+        self._device_hz = NARROWBAND_HZ
+        self._frame_bytes = frame_bytes(NARROWBAND_HZ)
+        self._from_device = self._to_device = Resampler(NARROWBAND_HZ, NARROWBAND_HZ)
         self._next_s = 0.0
         self._retry_at_s = 0.0
         self._failures = 0
@@ -66,8 +69,14 @@ class SoundCard:
             except Exception as error:  # noqa: BLE001 — it is given up anyway
                 log.warning("sound card: closing: %s", error)
 
+    def tune(self, rate_hz: int) -> None:
+        """`read` gives and `write` takes frames at `rate_hz` from now on, whatever the device runs at."""
+        self.rate_hz = rate_hz
+        self._from_device = Resampler(self._device_hz, rate_hz)
+        self._to_device = Resampler(rate_hz, self._device_hz)
+
     def read(self) -> bytes:
-        """Wait for the next 20 ms and return what the microphone heard, S16LE at BUS_HZ."""
+        """Wait for the next 20 ms and return what the microphone heard, S16LE at `rate_hz`."""
         if not (self._captures and self._plays) and self._clock() >= self._retry_at_s:
             self.stop()
             self._open()
@@ -105,7 +114,7 @@ class SoundCard:
             self._sleep(wait_s)
         elif wait_s < -1.0:
             self._next_s = self._clock()  # the machine slept: no burst to catch up
-        return SILENCE
+        return bytes(frame_bytes(self.rate_hz))
 
     def _open(self) -> None:
         try:
@@ -117,9 +126,9 @@ class SoundCard:
             return
         self._device = device
         self._opened += 1
-        self._frame_bytes = rate * FRAME_MS // 1000 * 2
-        self._from_device = Resampler(rate, BUS_HZ)
-        self._to_device = Resampler(BUS_HZ, rate)
+        self._frame_bytes = frame_bytes(rate)
+        self._device_hz = rate
+        self.tune(self.rate_hz)
         self._captures = self._plays = True
         self._good_frames = 0
         self._next_s = self._clock()

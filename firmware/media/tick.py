@@ -2,7 +2,9 @@
 
 The sockets that have something are read, the jitter buffers give what is to be heard, the mix goes to the
 speaker, the microphone's frame is encoded once per codec and sent to every leg, reports go out when due.
-`SoundCard.read` is the clock; the thread round it is `engine`'s. Nothing here waits, logs or allocates more
+`SoundCard.read` is the clock; the thread round it is `engine`'s. The bus, where all is mixed, has the rate of the
+frames that come from there: 8 kHz while every leg is a telephone, 16 kHz as soon as one is not (`wanted_hz`).
+Legs and tones at another rate are resampled at its edge. Nothing here waits, logs or allocates more
 than the packets themselves.
 """
 
@@ -14,8 +16,9 @@ import time
 from collections.abc import Callable
 
 from firmware.media.audio import AudioStream
-from firmware.media.codec import FRAME_MS, SILENCE
+from firmware.media.codec import FRAME_MS, NARROWBAND_HZ
 from firmware.media.handsfree import HandsFree
+from firmware.media.resampler import Resampler
 from firmware.media.stream import RtpStream
 from firmware.media.tones import TonePlayer
 from firmware.media.video import VideoStream
@@ -98,6 +101,9 @@ class Tick:
         self.video: tuple[VideoStream, ...] = ()
         self.wired: tuple[RtpStream, ...] = ()
         self.hands_free: HandsFree | None = None
+        self.wanted_hz = NARROWBAND_HZ
+        self._microphone_rates = Resampler(NARROWBAND_HZ, NARROWBAND_HZ)
+        self._tone_rates = Resampler(NARROWBAND_HZ, NARROWBAND_HZ)
         self._tone_lock = threading.Lock()
         self._tone: TonePlayer | None = None
         self._next_tone: TonePlayer | None = None
@@ -121,20 +127,24 @@ class Tick:
         return self._tone is not None
 
     def run(self, microphone: bytes, write: Callable[[bytes], None]) -> None:
-        """Do it. `microphone` is the frame that was captured last."""
+        """Do it. `microphone` is the frame that was captured last; its length says the rate of the bus."""
         now = time.monotonic()
         self.pace.tick(now)
         self.sockets.drain(now, time.time() - now)
         for wired in self.wired:
             wired.drain()
         audio = self.audio
-        mix = self._tone_frame() if self._tone is not None else None
+        size = len(microphone)
+        bus_hz = size * 1000 // FRAME_MS // 2
+        mix = self._tone_frame(bus_hz) if self._tone is not None else None
         for stream in audio:
             frame = stream.play(now)
             if frame is not None:
+                if len(frame) != size:
+                    frame = stream.on_bus(frame, bus_hz)
                 mix = frame if mix is None else audioop.add(mix, frame, 2)
         if mix is None:
-            mix = SILENCE
+            mix = bytes(size)
         hands_free = self.hands_free
         if hands_free is None:
             write(mix)
@@ -142,8 +152,13 @@ class Tick:
             write(hands_free.play(mix))
             microphone = hands_free.hear(microphone)
         encoded: dict[str, bytes] = {}
+        other = b""
         for stream in audio:
-            stream.send(microphone, encoded, now)
+            if stream.rate_hz == bus_hz:
+                stream.send(microphone, encoded, now)
+            else:
+                other = other or self._microphone_at(microphone, bus_hz, stream.rate_hz)
+                stream.send(other, encoded, now)
         if self.pace.ticks % _REPORT_TICKS == 0:
             for stream in audio:
                 if now >= stream.report_s:
@@ -152,7 +167,14 @@ class Tick:
                 if now >= video.report_s:
                     video.tick_report(now)
 
-    def _tone_frame(self) -> bytes | None:
+    def _microphone_at(self, microphone: bytes, bus_hz: int, rate_hz: int) -> bytes:
+        """For the legs that are not at the bus' rate: there is one other."""
+        rates = self._microphone_rates
+        if rates.from_hz != bus_hz or rates.to_hz != rate_hz:
+            rates = self._microphone_rates = Resampler(bus_hz, rate_hz)
+        return rates.convert(microphone)
+
+    def _tone_frame(self, bus_hz: int) -> bytes | None:
         with self._tone_lock:
             tone = self._tone
             if tone is None:
@@ -160,4 +182,10 @@ class Tick:
             frame = tone.frame()
             if frame is None:
                 self._tone, self._next_tone = self._next_tone, None
-            return frame
+                return None
+            if tone.rate_hz == bus_hz:
+                return frame
+            rates = self._tone_rates
+            if rates.from_hz != tone.rate_hz or rates.to_hz != bus_hz:
+                rates = self._tone_rates = Resampler(tone.rate_hz, bus_hz)
+            return rates.convert(frame)

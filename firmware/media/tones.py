@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from firmware.media.codec import BUS_HZ, FRAME_MS
+from firmware.media.codec import FRAME_MS, NARROWBAND_HZ
 
 # Full scale of G.711 is +3.14 dBm0 (G.711 section 4): a sine of -10 dBm0 peaks at 22 % of it.
 _PEAK = int(32767 * 10 ** ((-10 - 3.14) / 20))
@@ -82,7 +82,7 @@ def tone(name: str, country: str) -> Tone:
 
 
 @lru_cache(maxsize=16)
-def render(step: Step, rate_hz: int = BUS_HZ) -> bytes:
+def render(step: Step, rate_hz: int = NARROWBAND_HZ) -> bytes:
     """The whole step as S16LE at `rate_hz`, faded in and out over 5 ms; 16 kB a second at 8 kHz."""
     samples = rate_hz * step.ms // 1000
     if not step.hz:
@@ -113,8 +113,8 @@ def _fade(sound: "array.array[int]", ramp: int) -> None:
 class TonePlayer:
     """Renders a tone frame by frame; `frame` gives None once it has ended."""
 
-    def __init__(self, tone: Tone, rate_hz: int = BUS_HZ) -> None:
-        self._rate_hz = rate_hz
+    def __init__(self, tone: Tone, rate_hz: int = NARROWBAND_HZ) -> None:
+        self.rate_hz = rate_hz
         self._frame_bytes = rate_hz * FRAME_MS // 1000 * 2
         # Rendered here and not by the audio thread, whose tick it would make late.
         sounds = [render(step, rate_hz) for step in tone.steps]
@@ -124,7 +124,7 @@ class TonePlayer:
     def stop(self) -> None:
         """End at the next frame, fading out what sounds now."""
         sound = array.array("h")
-        sound.frombytes(self._rest[: 2 * (self._rate_hz * _RAMP_MS // 1000)])
+        sound.frombytes(self._rest[: 2 * (self.rate_hz * _RAMP_MS // 1000)])
         length = len(sound)
         for index in range(length):
             sound[index] = sound[index] * (length - index) // length

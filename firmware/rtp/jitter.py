@@ -32,9 +32,10 @@ class Play(NamedTuple):
 
 
 class Conceal(NamedTuple):
-    """Sound is missing."""
+    """Sound is missing. `following`: the payload that begins where it ends, if that has come: it may tell."""
 
     samples: int
+    following: bytes = b""
 
 
 class Noise(NamedTuple):
@@ -335,7 +336,8 @@ class JitterBuffer:
                 if self._pause_at > self._played or self._nothing_lost(sequence):
                     pieces.append(self._silence(count))
                 else:
-                    pieces.append(Conceal(count))
+                    follows = timestamp - self._next == count and not noise
+                    pieces.append(Conceal(count, payload if follows else b""))
                     self.concealed += count
                     if self._too_short(delay):  # overtaken rather than lost, it may be: wait for it
                         self._held += count

@@ -96,6 +96,7 @@ class Sender:
     def __init__(
         self, *, clock_hz: int = 8000, tone_ms: int = 100, gap_ms: int = 100, volume_dbm0: int = -10
     ) -> None:
+        self.clock_hz = clock_hz
         self._tick = clock_hz // 50
         self._tone_ticks = max(2, -(-tone_ms // 20))
         # Receivers count a new press only after a pause; the repeated ends are part of it.

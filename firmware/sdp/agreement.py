@@ -37,6 +37,7 @@ class LocalMedia:
     session_name: str = "Portero"
     dtmf_payload_type: int = 101
     ptime_ms: int = 20
+    opus_bit_rate: int = 0  # bits a second, either way; 0: whatever the coder likes
     audio_rtcp_port: int | None = None  # None: the port above RTP's
     video_rtcp_port: int | None = None
 
@@ -61,6 +62,9 @@ class AgreedMedia:
     packetization_mode: int = 0  # video
     keys: SrtpKeys | None = None  # of SRTP; None: plain RTP
     rtcp_mux: bool = False  # RTCP goes to RTP's port (RFC 5761)
+    bit_rate: int = 0  # the most that both allow in what we send, for Opus; 0: nobody said
+    # Payload types that may bring telephone-events: a peer that answered with several clocks uses any of them.
+    event_types: tuple[int, ...] = ()
 
     @property
     def sends(self) -> bool:

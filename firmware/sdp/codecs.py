@@ -20,8 +20,28 @@ class Format:
     fmtp: str = ""
 
 
-# The codecs that LocalMedia.audio_codecs can name: payload type, RTP clock.
-AUDIO_CODECS: Final[dict[str, tuple[int, int]]] = {"PCMU": (0, 8000), "PCMA": (8, 8000)}
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """A codec that LocalMedia.audio_codecs can name, as rtpmap writes it."""
+
+    payload_type: int  # the static one, or where to look for a free dynamic one
+    clock_hz: int
+    channels: int = 1
+
+    @property
+    def dynamic(self) -> bool:
+        return self.payload_type >= 96
+
+
+# G.722 is sampled at 16 kHz; its clock is 8 kHz (RFC 3551 4.5.2). Opus is always opus/48000/2, whatever is in it
+# (RFC 7587 section 7). L16 (RFC 3551 4.5.11) is for tests: nobody but a laboratory has the bandwidth.
+AUDIO_CODECS: Final[dict[str, AudioFormat]] = {
+    "opus": AudioFormat(111, 48_000, 2),  # the numbers that browsers use
+    "G722": AudioFormat(9, 8000),
+    "PCMA": AudioFormat(8, 8000),
+    "PCMU": AudioFormat(0, 8000),
+    "L16": AudioFormat(112, 16_000),
+}
 VIDEO_CLOCK_HZ: Final = 90_000
 
 # Phones leave rtpmap out for these, as RFC 3551 lets them. Channels are 1 but for L16 on 10.
@@ -62,6 +82,21 @@ def format_parameters(fmtp: str) -> dict[str, str]:
         if name:
             parameters.setdefault(name, value.strip())
     return parameters
+
+
+def opus_fmtp(bit_rate: int) -> str:
+    """What we say of our Opus (RFC 7587 section 6.1): 16 kHz is all we can use, and what is lost we take from the
+    next packet. `bit_rate` 0 leaves the rate to the peer."""
+    fmtp = "useinbandfec=1;maxplaybackrate=16000"
+    return f"{fmtp};maxaveragebitrate={bit_rate}" if bit_rate else fmtp
+
+
+def opus_bit_rate(fmtp: str, ours: int) -> int:
+    """The lower of the peer's maxaveragebitrate and `ours`, bits a second; 0 where neither is said."""
+    text = format_parameters(fmtp).get("maxaveragebitrate", "")
+    theirs = int(text) if text.isdecimal() and len(text) < 8 else 0
+    wanted = min(ours or theirs, theirs or ours)
+    return max(6000, min(wanted, 510_000)) if wanted else 0  # RFC 7587's bounds
 
 
 # RFC 6184 table 5: profile_idc and the constraint bits (x: either) that together name a profile.

@@ -39,7 +39,7 @@ from enum import Enum, auto
 from typing import Final, Literal
 
 from firmware.sdp.agreement import AgreedMedia, Agreement, Codec, LocalMedia
-from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, H264Parameters
+from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, H264Parameters, opus_fmtp
 from firmware.sdp.description import Attribute, Direction, MediaDescription, SessionDescription
 from firmware.sdp.errors import OutOfTurn, SdpError
 from firmware.sdp.reading import PLAIN_RTP, read_answer, read_offered_line
@@ -158,13 +158,14 @@ class OfferAnswer:
     def _audio_offer(self, local: LocalMedia) -> MediaDescription:
         formats: list[str] = []
         attributes: list[Attribute] = []
-        clocks: dict[int, None] = {}
         for name in local.audio_codecs:
-            number, clock_hz = AUDIO_CODECS[name]
+            ours = AUDIO_CODECS[name]
+            number = self._number("audio", name, ours.payload_type) if ours.dynamic else ours.payload_type
             formats.append(str(number))
-            attributes.append(("rtpmap", f"{number} {name}/{clock_hz}"))
-            clocks[clock_hz] = None
-        for clock_hz in clocks:  # one telephone-event per clock: phones scale durations by the codec's
+            attributes += _audio_attributes(local, number, name)
+        # One telephone-event per clock: phones scale durations by the codec's. The lowest clock gets the number
+        # that phones use for events which they never agreed on.
+        for clock_hz in sorted({AUDIO_CODECS[name].clock_hz for name in local.audio_codecs}):
             number = self._number("audio", f"telephone-event/{clock_hz}", local.dtmf_payload_type)
             formats.append(str(number))
             attributes += _dtmf_attributes(number, clock_hz)
@@ -186,7 +187,9 @@ class OfferAnswer:
         number = agreed.codec.receive_payload_type
         formats = [str(number)]
         if agreed.kind == "audio":
-            attributes: list[Attribute] = [("rtpmap", f"{number} {agreed.codec.name}/{agreed.codec.clock_hz}")]
+            attributes = _audio_attributes(local, number, agreed.codec.name)
+            if AUDIO_CODECS[agreed.codec.name].dynamic:
+                self._keep_number("audio", agreed.codec.name, number)
             if agreed.dtmf is not None:
                 event, clock_hz = agreed.dtmf.receive_payload_type, agreed.dtmf.clock_hz
                 formats.append(str(event))
@@ -288,6 +291,15 @@ def _media(
         attributes.append(("rtcp", str(rtcp_port)))
     attributes.append((direction, ""))
     return MediaDescription(kind, port, "RTP/AVP", tuple(formats), None, tuple(attributes))
+
+
+def _audio_attributes(local: LocalMedia, number: int, name: str) -> list[Attribute]:
+    ours = AUDIO_CODECS[name]
+    channels = f"/{ours.channels}" if ours.channels > 1 else ""
+    attributes = [("rtpmap", f"{number} {name}/{ours.clock_hz}{channels}")]
+    if name == "opus":
+        attributes.append(("fmtp", f"{number} {opus_fmtp(local.opus_bit_rate)}"))
+    return attributes
 
 
 def _dtmf_attributes(number: int, clock_hz: int) -> list[Attribute]:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Final, Literal
 
 from firmware.sdp.agreement import RECEIVES, SENDS, AgreedMedia, Agreement, Codec, LocalMedia
-from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, Format, H264Parameters
+from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, Format, H264Parameters, opus_bit_rate
 from firmware.sdp.description import Direction, MediaDescription, SessionDescription
 from firmware.sdp.errors import SdpError
 
@@ -72,13 +72,15 @@ def _read_line(
     if media.port == 0 or media.protocol.upper() not in PLAIN_RTP:
         return None
     dtmf = None
-    packetization_mode = 0
+    packetization_mode = bit_rate = 0
     kind: Literal["audio", "video"] = "audio"
     if media.kind == "audio":
         formats = media.rtp_formats()
         codec = _select_audio(formats, local.audio_codecs)
         if codec is not None:
             dtmf = _select_dtmf(formats, codec.clock_hz)
+            if codec.name == "opus":
+                bit_rate = opus_bit_rate(codec.fmtp, local.opus_bit_rate)
     else:
         kind = "video"
         codec, packetization_mode = _select_video(media.rtp_formats(), local.video_profile_level_id)
@@ -105,15 +107,21 @@ def _read_line(
         dtmf,
         _ptime_ms(media, local),
         packetization_mode,
+        bit_rate=bit_rate,
+        event_types=() if dtmf is None else (dtmf.receive_payload_type,),
     )
 
 
 def _select_audio(formats: Sequence[Format], names: Sequence[str]) -> Codec | None:
     """The first format in the peer's order that is one of ours."""
+    ours = {name.upper(): name for name in names}
     for each in formats:
-        name = each.name.upper()
-        if name in names and each.clock_hz == AUDIO_CODECS[name][1] and each.channels == 1:
-            return Codec(name, each.clock_hz, each.payload_type, each.payload_type, 1, each.fmtp)
+        name = ours.get(each.name.upper())
+        if name is None or each.clock_hz != AUDIO_CODECS[name].clock_hz:
+            continue
+        channels = AUDIO_CODECS[name].channels
+        if each.channels == channels or name == "opus":  # its channels say nothing; some phones leave them out
+            return Codec(name, each.clock_hz, each.payload_type, each.payload_type, channels, each.fmtp)
     return None
 
 
@@ -163,9 +171,12 @@ def _with_our_numbers(agreed: AgreedMedia, ours: MediaDescription) -> AgreedMedi
                 return replace(codec, receive_payload_type=each.payload_type)
         return codec  # an event clock that we did not offer: whatever comes will have the peer's number
 
-    return replace(
-        agreed, codec=ours_for(agreed.codec), dtmf=None if agreed.dtmf is None else ours_for(agreed.dtmf)
-    )
+    if agreed.dtmf is None:
+        return replace(agreed, codec=ours_for(agreed.codec))
+    dtmf = ours_for(agreed.dtmf)
+    events = [each.payload_type for each in formats if each.name == dtmf.name]
+    types = tuple(dict.fromkeys((dtmf.receive_payload_type, *events)))
+    return replace(agreed, codec=ours_for(agreed.codec), dtmf=dtmf, event_types=types)
 
 
 def _sendable(host: str) -> str | None:

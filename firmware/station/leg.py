@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from firmware.media.codec import usable
 from firmware.media.engine import Engine
 from firmware.media.events import MediaEvent
 from firmware.media.leg import MediaLeg
@@ -25,6 +26,7 @@ class MediaSettings:
 
     audio_codecs: tuple[str, ...]
     video: bool
+    opus_bit_rate: int = 0  # bits a second, 0: the coder's choice
 
 
 class Leg:
@@ -228,7 +230,8 @@ class Leg:
             host=self.host,
             audio_port=self.media.audio_port,
             video_port=self.media.video_port,
-            audio_codecs=self._settings.audio_codecs,
+            audio_codecs=usable(self._settings.audio_codecs),
+            opus_bit_rate=self._settings.opus_bit_rate,
             video_profile_level_id=self.media.profile_level_id,
             sprop_parameter_sets=self.media.sprop_parameter_sets,
         )

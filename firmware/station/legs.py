@@ -7,7 +7,6 @@ cannot be called is told to the visit like a call that failed.
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal
 
 from firmware.config import Config
@@ -163,8 +162,12 @@ class Legs:
         )
         media = self._media
         through = next((each for each in self._config.accounts if each.name == account), None)
-        if through is not None and not through.video:
-            media = replace(media, video=False)
+        if through is not None:
+            media = MediaSettings(
+                through.audio_codecs or media.audio_codecs,
+                media.video and through.video,
+                1000 * (through.opus_kbps or 0),
+            )
         leg = Leg(
             name,
             visit.press,

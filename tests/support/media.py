@@ -12,6 +12,7 @@ from drivers.audio.base import AudioError
 from drivers.camera.base import AccessUnit
 from firmware.rtp.packet import RtpPacket, pack_rtp, parse_rtp
 from firmware.sdp.agreement import AgreedMedia, Agreement, Codec
+from firmware.sdp.codecs import AUDIO_CODECS
 from firmware.sdp.description import Direction
 from tests.support.sound import Sound
 
@@ -33,10 +34,24 @@ def audio(
     direction: Direction = "sendrecv",
     codec: str = "PCMU",
     dtmf: int | None = 101,
+    fmtp: str = "",
+    bit_rate: int = 0,
 ) -> AgreedMedia:
-    number = {"PCMU": 0, "PCMA": 8}[codec]
-    event = Codec("telephone-event", 8000, dtmf, dtmf) if dtmf is not None else None
-    return AgreedMedia("audio", direction, host, port, host, port + 1, Codec(codec, 8000, number, number), event)
+    ours = AUDIO_CODECS[codec]
+    number = ours.payload_type
+    event = Codec("telephone-event", ours.clock_hz, dtmf, dtmf) if dtmf is not None else None
+    return AgreedMedia(
+        "audio",
+        direction,
+        host,
+        port,
+        host,
+        port + 1,
+        Codec(codec, ours.clock_hz, number, number, ours.channels, fmtp),
+        event,
+        bit_rate=bit_rate,
+        event_types=() if dtmf is None else (dtmf,),
+    )
 
 
 def video(

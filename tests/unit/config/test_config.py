@@ -461,7 +461,7 @@ WRONG = [
     ),
     (
         '[media]\naudio_codecs = ["pcma", "G722"]\n' + MINIMAL,
-        '2: media.audio_codecs[0]: "pcma" is none of "PCMA" or "PCMU"; write "PCMA"',
+        '2: media.audio_codecs[0]: "pcma" is none of "opus" or "G722" or "PCMA" or "PCMU" or "L16"; write "PCMA"',
     ),
     (
         '[media]\naudio_codecs = ["PCMA", "PCMA"]\n' + MINIMAL,

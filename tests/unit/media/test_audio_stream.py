@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firmware.media.audio import LOST_AFTER_S, AudioStream
-from firmware.media.codec import CODECS, SILENCE
+from firmware.media.codec import G711, NARROWBAND_HZ, frame_bytes
 from firmware.media.events import MediaEvent, MediaLost, RtpStarted, SoundHeard
 from firmware.media.latch import FOREIGN_PACKETS
 from firmware.media.tones import TonePlayer, tone
@@ -20,7 +20,8 @@ from firmware.rtp.rtcp import Bye, ReceiverReport, SenderReport, pack_rtcp, pars
 from tests.support.media import Peer, audio, heard, tone_frames
 from tests.support.sound import level_db, longest_gap_ms
 
-ULAW = CODECS["PCMU"]
+ULAW = G711["PCMU"]
+SILENCE = bytes(frame_bytes(NARROWBAND_HZ))
 EVENT_5 = bytes((5, 10, 0, 160))
 EVENT_6 = bytes((6, 10, 0, 160))
 
@@ -99,7 +100,7 @@ def test_nothing_is_sent_before_an_agreement(bench: Bench) -> None:
 def test_a_leg_that_may_not_hear_the_visitor_gets_silence(bench: Bench, phone: Peer) -> None:
     bench.stream.connect(audio(phone.port, codec="PCMA"))
     bench.tick(tone_frames(700, 1)[0])
-    assert phone.receive().payload == CODECS["PCMA"].silence
+    assert phone.receive().payload == G711["PCMA"].silence
 
 
 def test_a_tone_arrives_at_its_level_and_without_gaps(bench: Bench, phone: Peer) -> None:
@@ -158,7 +159,7 @@ def test_the_other_g711_is_understood_though_not_agreed(bench: Bench, phone: Pee
     bench.stream.set_audio(talk=False, listen=True)
     played = []
     for frame in tone_frames(1000, 50):
-        phone.send(bench.port, CODECS["PCMA"].encode(frame), payload_type=8)
+        phone.send(bench.port, G711["PCMA"].encode(frame), payload_type=8)
         played.append(bench.tick() or SILENCE)
     assert level_db(heard(played[10:]), 1000) == pytest.approx(-12.04, abs=0.5)
 
@@ -172,7 +173,7 @@ def test_a_change_of_codec_is_not_heard_as_noise(bench: Bench, phone: Peer) -> N
         codec = "PCMU" if number < 20 else "PCMA"
         if number == 20:
             bench.stream.connect(audio(phone.port, codec="PCMA"))
-        phone.send(bench.port, CODECS[codec].encode(frame), payload_type=0 if codec == "PCMU" else 8)
+        phone.send(bench.port, G711[codec].encode(frame), payload_type=0 if codec == "PCMU" else 8)
         peaks.append(audioop.max(bench.tick() or SILENCE, 2))
     assert max(peaks) < 200
     assert max(peaks[30:]) > 50

@@ -2,11 +2,14 @@
 
 import pytest
 
-from firmware.media.codec import FRAME_BYTES, SILENCE
+from firmware.media.codec import NARROWBAND_HZ, frame_bytes
 from firmware.media.events import MediaFault
 from firmware.media.sound_card import SoundCard
 from tests.support.media import ManualAudio, heard, tone_frames
 from tests.support.sound import level_db
+
+FRAME_BYTES = frame_bytes(NARROWBAND_HZ)
+SILENCE = bytes(FRAME_BYTES)
 
 
 class Bench:

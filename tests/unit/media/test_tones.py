@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from firmware.media import tones
-from firmware.media.codec import BUS_HZ, FRAME_BYTES
+from firmware.media.codec import NARROWBAND_HZ, frame_bytes
 from firmware.media.tones import COUNTRIES, TONES, Step, Tone, TonePlayer, parse, render, tone
 from tests.support.media import heard
 from tests.support.sound import Sound, level_db
@@ -25,13 +25,13 @@ def play(player: TonePlayer, frames: int) -> bytes:
     for _ in range(frames):
         frame = player.frame()
         assert frame is not None
-        assert len(frame) == FRAME_BYTES
+        assert len(frame) == frame_bytes(NARROWBAND_HZ)
         sound += frame
     return sound
 
 
 def cut(sound: bytes, start_ms: int, end_ms: int) -> bytes:
-    return sound[start_ms * BUS_HZ // 500 : end_ms * BUS_HZ // 500]
+    return sound[start_ms * NARROWBAND_HZ // 500 : end_ms * NARROWBAND_HZ // 500]
 
 
 def test_every_country_has_every_tone() -> None:

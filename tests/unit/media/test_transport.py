@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from firmware.media.audio import AudioStream
-from firmware.media.codec import SILENCE
+from firmware.media.codec import NARROWBAND_HZ, frame_bytes
 from firmware.media.engine import Engine
 from firmware.media.srtp import Srtp
 from firmware.media.video import VideoStream
@@ -23,6 +23,8 @@ from tests.support.media import ManualAudio, Peer, agreement, audio, until, vide
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 DOOR, PHONE = bytes(range(30)), bytes(range(50, 80))
 KEYS, THEIR_KEYS = SrtpKeys(SUITE, DOOR, PHONE), SrtpKeys(SUITE, PHONE, DOOR)
+
+SILENCE = bytes(frame_bytes(NARROWBAND_HZ))
 
 
 class Line:
