@@ -23,8 +23,10 @@ from tests.support.certificates import Certificate
 from tests.support.kamailio import DOMAIN
 from tests.support.processes import Program
 from tests.support.sip_server import SipServer
+from tests.support.sound import read_wav
 from tests.support.waiting import wait_until
 
+_RATES = {"g722": 16_000, "opus": 48_000}  # of the sound that it codes, where that is no telephone's
 MODULES = Path("/usr/lib/baresip/modules")
 
 
@@ -85,8 +87,9 @@ class Baresip:
         self._responses: dict[str, dict[str, Any]] = {}
         self._tokens = itertools.count(1)
         folder.mkdir(parents=True, exist_ok=True)
-        tone = write_tone(folder / "tone.wav", tone_hz)
-        modules = ["g711", "aufile", "aubridge", "sndfile"]
+        self.rate_hz = next((rate_hz for name, rate_hz in _RATES.items() if codecs.startswith(name)), 8000)
+        tone = write_tone(folder / "tone.wav", tone_hz, rate_hz=self.rate_hz)
+        modules = ["g711", "g722", "opus", "aufile", "aubridge", "sndfile"]
         if video:
             modules += ["fakevideo", "avcodec", "snapshot"]
         shown = f"[{host}]" if ":" in host else host
@@ -101,6 +104,11 @@ class Baresip:
             "video_source fakevideo,none",
             "video_display fakevideo,none",
             "audio_buffer 20-160",
+            f"ausrc_srate {self.rate_hz}",
+            f"auplay_srate {self.rate_hz}",
+            "ausrc_channels 1",
+            "auplay_channels 1",
+            "opus_inbandfec yes",
             "rtp_timeout 0",
             "call_local_timeout 120",
             "call_max_calls 4",
@@ -255,4 +263,4 @@ class Baresip:
     def heard_s(self) -> float:
         """Seconds of sound in the newest of them so far."""
         files = self.heard()
-        return (files[-1].stat().st_size - 44) / 16000 if files else 0.0
+        return read_wav(files[-1]).seconds if files else 0.0

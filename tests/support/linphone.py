@@ -1,6 +1,7 @@
 """linphonec as a phone without a sound card: file mode, driven by lines on its standard input."""
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.support.kamailio import DOMAIN
@@ -28,23 +29,7 @@ default_proxy={default_proxy}
 audio_rtp_port={rtp_port}
 video_rtp_port={video_port}
 
-[audio_codec_0]
-mime=PCMU
-rate=8000
-channels=1
-enabled=1
-
-[audio_codec_1]
-mime=PCMA
-rate=8000
-channels=1
-enabled=1
-
-[audio_codec_2]
-mime=telephone-event
-rate=8000
-channels=1
-enabled=1
+{codecs}
 
 [video]
 enabled=0
@@ -72,6 +57,23 @@ domain={domain}
 """
 
 
+# RTP clock, channels, and rate of the sound. Those that its file does not list would be as it likes.
+_CODECS = {
+    "PCMU": (8000, 1, 8000),
+    "PCMA": (8000, 1, 8000),
+    "G722": (8000, 1, 16_000),
+    "opus": (48_000, 2, 48_000),
+}
+
+
+def _codecs(names: Sequence[str]) -> Iterator[str]:
+    rows = [(name, *_CODECS[name][:2], 1) for name in names]
+    rows += [("telephone-event", clock_hz, 1, 1) for clock_hz in (8000, 48_000)]
+    rows += [(name, *row[:2], 0) for name, row in _CODECS.items() if name not in names]
+    for index, (mime, clock_hz, channels, enabled) in enumerate(rows):
+        yield f"[audio_codec_{index}]\nmime={mime}\nrate={clock_hz}\nchannels={channels}\nenabled={enabled}\n"
+
+
 class Linphone:
     def __init__(
         self,
@@ -86,10 +88,12 @@ class Linphone:
         auto_answer: bool = False,
         ca_file: Path | None = None,
         session_timer_s: int = 0,
+        codecs: Sequence[str] = ("PCMU", "PCMA"),
     ) -> None:
-        """`ports` is the first of six free ones. `microphone` is a WAV file; None: silence."""
+        """`codecs` are what it has. `ports` is the first of six free ones. `microphone` is a WAV file; None: silence."""
         self.user = user
         self.port = ports
+        self.rate_hz = _CODECS[codecs[0]][2]  # of what it plays and records
         self.recording = folder / "heard.wav"
         self._microphone = microphone
         self.registers = server is not None
@@ -104,6 +108,7 @@ class Linphone:
             video_port=ports + 4,
             user=user,
             host="127.0.0.1",
+            codecs="\n".join(_codecs(codecs)),
             default_proxy=0 if server else -1,
             more=f"session_expires_enabled=1\nsession_expires_value={session_timer_s}\n" if session_timer_s else "",
         )
@@ -165,8 +170,8 @@ class Linphone:
         self._command(digit)
 
     def recorded_s(self) -> float:
-        """Seconds of sound heard so far; the file gets its header when the call is over."""
-        return (self.recording.stat().st_size - 44) / 16000 if self.recording.exists() else 0.0
+        """Seconds of sound heard so far; the file gets its length when the call is over."""
+        return (self.recording.stat().st_size - 44) / 2 / self.rate_hz if self.recording.exists() else 0.0
 
     def debug_has(self, pattern: str) -> bool:
         """Whether its debug log, with every SIP message and change of state in it, matches."""

@@ -88,7 +88,8 @@ class Peers:
     ) -> Linphone:
         _need("linphonec")
         folder = self._own(f"linphone-{user}")
-        microphone = write_tone(folder / "tone.wav", tone_hz) if tone_hz else None
+        # It brings the file to its codec's rate by itself.
+        microphone = write_tone(folder / "tone.wav", tone_hz, rate_hz=16_000) if tone_hz else None
         password = options.pop("password", server.users[user] if server else "")
         return self.start(
             Linphone(folder, user, free_port(8), server=server, password=password, microphone=microphone, **options)

@@ -24,23 +24,23 @@ class Sound:
 
 
 def read_wav(path: Path) -> Sound:
-    """A 16-bit mono WAV; also one still being written, whose header does not know its length yet."""
+    """A 16-bit WAV, of two channels the left; also one being written, whose header does not know its length."""
     data = path.read_bytes()
     if len(data) < 44:
         return Sound(8000, array("h"))  # just made
     assert data[:4] == b"RIFF", path
     at = 12
-    rate_hz = 0
+    rate_hz = channels = 0
     while at + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, at)
         at += 8
         if name == b"fmt ":
             encoding, channels, rate_hz = struct.unpack_from("<HHI", data, at)
-            assert (encoding, channels) == (1, 1), f"{path}: encoding {encoding}, {channels} channels"
+            assert encoding == 1, f"{path}: encoding {encoding}"
         elif name == b"data":
             samples = array("h")
             samples.frombytes(data[at : at + (len(data) - at) // 2 * 2])
-            return Sound(rate_hz, samples)
+            return Sound(rate_hz, samples[::channels])
         at += size + size % 2
     return Sound(rate_hz or 8000, array("h"))
 

@@ -33,7 +33,7 @@ bitrate_kbps = 300
 
 [audio]
 driver = "simulated"
-rate_hz = 8000
+rate_hz = {sound_hz}
 microphone_tone_hz = {microphone_hz}
 speaker_file = "speaker.wav"
 
@@ -75,6 +75,7 @@ class Portero:
         transport: str = "udp",
         host: str = "127.0.0.1",
         microphone_hz: int = 620,
+        sound_hz: int = 8000,
         sections: Mapping[str, Section] | None = None,
         users: Mapping[str, str] | None = None,
         account: Section | None = None,
@@ -100,7 +101,7 @@ class Portero:
         for made in (folder, self._run, self._state):
             made.mkdir(parents=True, exist_ok=True)
         board = folder / "board.toml"
-        board.write_text(_BOARD.format(microphone_hz=microphone_hz, relay_line=RELAY_LINE))
+        board.write_text(_BOARD.format(microphone_hz=microphone_hz, sound_hz=sound_hz, relay_line=RELAY_LINE))
         shown = f"[{host}]" if ":" in host else host
         own: dict[str, dict[str, object]] = {
             "station": {"board": str(board), "run_dir": str(self._run), "state_dir": str(self._state)},
