@@ -90,7 +90,7 @@ class Linphone:
         session_timer_s: int = 0,
         codecs: Sequence[str] = ("PCMU", "PCMA"),
     ) -> None:
-        """`codecs` are what it has, `ports` is the first of six free ones, `microphone` a WAV file; None: silence."""
+        """`codecs` are what it has, `ports` is the first of six free ones, `microphone` a WAV file or silence."""
         self.user = user
         self.port = ports
         self.rate_hz = _CODECS[codecs[0]][2]  # of what it plays and records
