@@ -7,6 +7,7 @@ process, SIP (which registers), buttons; the media engine opens its devices with
 import asyncio
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import signal
@@ -50,6 +51,7 @@ from firmware.station.status import ControlError
 from firmware.store import Store
 
 log = logging.getLogger("portero")
+EARLY_IMPORTS_S = 0.2  # after registration was begun
 POWER_UP_S = 300.0  # from the machine's boot; a start later than that is a restart, and nobody else's
 WARM_AFTER_S = 2.0  # registering comes first
 STOP_S = 4.0  # un-registration and BYEs on a clean stop; systemd kills long after that
@@ -146,6 +148,7 @@ async def run(config: Config) -> None:
         gc.freeze()  # what is here stays: the collector need not walk it during calls
         if camera is not None and camera.warm:
             loop.call_later(WARM_AFTER_S, engine.warm_camera)
+        loop.call_later(EARLY_IMPORTS_S, import_early, hardware)
         log.info("ready")
         reason = await stopping
         log.info("stopping: %s", reason)
@@ -255,6 +258,16 @@ def _has(lines: Collection[str], key: str, name: str, board_name: str) -> None:
     if name not in lines:
         known = ", ".join(lines) or "none"
         raise StartError(f'{key}: board {board_name} has no line "{name}"; it has: {known}')
+
+
+def import_early(hardware: board.Board) -> None:
+    """The drivers' own modules, which cost little and need no library yet: else the first press waits for them."""
+    names = ["encodings.idna", f"drivers.audio.{hardware.audio.driver}"]  # Python wants the first at a host's name
+    if hardware.camera is not None:
+        names.append(f"drivers.camera.{hardware.camera.driver}")
+    for name in names:
+        with contextlib.suppress(ImportError):  # told where it is needed
+            importlib.import_module(name)
 
 
 def make_audio(spec: board.AudioSpec) -> AudioDevice:

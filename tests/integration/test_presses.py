@@ -45,6 +45,25 @@ def test_ten_visits_one_after_another_leave_nothing_behind(peers: Peers) -> None
     wait_until(lambda: _sockets(door.program.pid) <= sockets, f"all but {sockets} sockets are closed")
 
 
+def test_the_first_press_after_the_start_waits_for_no_driver_to_be_imported(peers: Peers) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        uri = f"sip:nobody@127.0.0.1:{silent.getsockname()[1]}"
+        door = peers.portero(stages=[([uri], 60)], environment={"PYTHONPROFILEIMPORTTIME": "1"})
+
+        def imported() -> set[str]:
+            lines = [line for line in door.program.log_text().splitlines() if line.startswith("import time:")]
+            return {line.rpartition("|")[2].strip() for line in lines}
+
+        wait_until(lambda: "drivers.camera.timecode" in imported(), "the camera's driver is imported")
+        before = imported()
+        press = door.press()
+        door.wait_event("door-sound", press=press)
+        ours = ("drivers.audio.", "drivers.camera.simulated", "encodings.")
+        assert not {name for name in imported() - before if name.startswith(ours)}
+        door.hang_up()
+
+
 def test_a_hammered_button_holds_no_sockets_for_phones_that_say_nothing(peers: Peers) -> None:
     """Each press of a ringing button cancels here: an INVITE that nobody answers lingers for 32 s."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
