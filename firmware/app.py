@@ -88,6 +88,7 @@ async def run(config: Config) -> None:
             hands_free=make_hands_free(config, hardware.audio, state_dir),
             call_soon=loop.call_soon_threadsafe,
             on_fault=lambda fault: station.media_fault(fault),
+            keys_by=config.access.keys_by,
         )
         stack.callback(engine.close)
         trace = Trace()

@@ -7,6 +7,7 @@ A request is one object with a `verb` and its arguments; the answer is `{"ok": t
     press   button                            -> {"press": 12, "button": "flat-1a"}
     call    target                            -> {"press": 13, "target": "101"}
     hangup                                    -> {"press": 13}
+    keys    keys                              -> {"press": 13, "leg": "13.1", "keys": 4}
     message target text                       -> {"message": 1, "target": "101"}
     unlock  door                              -> {"door": "street", "pulse_ms": 3000}
     nat     [server]                          -> firmware.net.nat_discovery.Nat, with "turn" and "words"
@@ -68,6 +69,7 @@ class Controlled(Protocol):
     def press(self, button: str, source: str = ...) -> dict[str, object]: ...
     def call(self, target: str) -> dict[str, object]: ...
     def hangup(self) -> dict[str, object]: ...
+    def keys(self, digits: str) -> dict[str, object]: ...
     def message(self, target: str, text: str) -> dict[str, object]: ...
     def unlock(self, door: str, user: str) -> dict[str, object] | Awaitable[dict[str, object]]: ...
 
@@ -190,6 +192,8 @@ class ControlServer:
                 result = station.hangup()
             case "message":
                 result = station.message(request.text("target"), request.text("text"))
+            case "keys":
+                result = station.keys(request.text("keys"))
             case "unlock":
                 user = await asyncio.to_thread(_user, writer)
                 result = station.unlock(request.text("door"), user)
@@ -202,7 +206,7 @@ class ControlServer:
             case "sip":
                 result = await asyncio.to_thread(self._sip, request, self._trace.entries())
             case _:
-                known = "status, press, call, hangup, message, unlock, nat, events, why, sip"
+                known = "status, press, call, hangup, keys, message, unlock, nat, events, why, sip"
                 raise ControlError(f'there is no verb "{request.verb[:40]}"; known: {known}')
         return await result if inspect.isawaitable(result) else result
 

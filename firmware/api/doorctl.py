@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb("call", "call a number or SIP URI from the door").add_argument("target", metavar="TARGET")
     verb("hangup", "end the ringing or the call")
+    verb("keys", "press keys at the phone of who talks with the door").add_argument(
+        "keys", metavar="KEYS", help="0-9, *, # and A-D"
+    )
     message = verb("message", "send a short text to a number or SIP URI")
     message.add_argument("target", metavar="TARGET")
     message.add_argument("text", metavar="TEXT")
@@ -138,7 +141,7 @@ def _run(arguments: argparse.Namespace) -> int:
     request: Json = {"verb": arguments.verb}
     if arguments.verb == "sip" and not (arguments.last or arguments.json or arguments.pcap):
         arguments.last = LAST_STEPS
-    for name in ("button", "target", "text", "door", "press", "last", "since", "follow", "call", "server"):
+    for name in ("button", "target", "text", "keys", "door", "press", "last", "since", "follow", "call", "server"):
         if getattr(arguments, name, None):
             request[name] = getattr(arguments, name)
     if getattr(arguments, "since", None) == 0:
@@ -425,6 +428,8 @@ def _print(verb: str, result: Json) -> None:
             _say(f"text sent to {result['target']}; doorctl events tells whether it arrived")
         case "hangup":
             _say(f"press {result['press']}: ended")
+        case "keys":
+            _say(f"press {result['press']}: {result['keys']} keys pressed")
         case "unlock":
             _say(f"{result['door']} is open for {result['pulse_ms'] / 1000:g} s")
         case "nat":

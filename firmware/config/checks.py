@@ -385,6 +385,8 @@ def _calls(config: Config, findings: Findings) -> None:
         if ":" not in text and not findings.wrong(entry):
             _known(entry, text, [user.name for user in config.users], "users", findings)
     access = config.access
+    if not access.keys_by and not findings.wrong(("access", "keys_by")):
+        findings.fault(("access", "keys_by"), "is empty: no code could be typed", 'write keys_by = ["rtp", "info"]')
     if access.max_lockout_s < access.lockout_s and not findings.wrong(("access", "max_lockout_s")):
         findings.fault(
             ("access", "max_lockout_s"),

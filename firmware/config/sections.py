@@ -247,6 +247,14 @@ class Account(Section, frozen=True, kw_only=True):
         str, forms.HTTP_PATH, says("Path that a WebSocket (`;transport=ws` or `wss`) is asked for at.", "/ws")
     ] = "/ws"
     tls: Annotated[Tls, says("Whom to trust over TLS and WSS.")] = Tls()
+    keys_out: Annotated[
+        Literal["auto", "rtp", "info", "info-dtmf", "inband"],
+        says(
+            "How `doorctl keys` presses keys at a phone called over this account: telephone-events (RFC 4733), SIP "
+            "INFO with application/dtmf-relay or with application/dtmf, or as sound. auto: telephone-events, or "
+            "sound where the phone takes none."
+        ),
+    ] = "auto"
     trusted: Annotated[
         bool,
         says(
@@ -476,6 +484,13 @@ class Access(Section, frozen=True, kw_only=True):
         float, Meta(gt=0), says("Seconds without codes after the first time; doubled with each further.")
     ] = 30
     max_lockout_s: Annotated[float, Meta(gt=0), says("Longest such time, in seconds.")] = 3600
+    keys_by: Annotated[
+        tuple[Literal["rtp", "info", "inband"], ...],
+        says(
+            "The ways in which a key counts: telephone-events (RFC 4733), SIP INFO, and as sound in G.711 where a "
+            "phone takes no telephone-events. A key that the door's own microphone heard before never counts."
+        ),
+    ] = ("rtp", "info", "inband")
     min_code_digits: Annotated[
         int,
         Meta(ge=1, le=32),

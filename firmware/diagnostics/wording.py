@@ -4,6 +4,8 @@ from firmware.event_json import fields_of, kind_of
 from firmware.station import events
 from firmware.station.events import Event
 
+_KEY_WAYS = {"rtp": "RFC 4733", "info": "SIP INFO", "inband": "in-band"}
+
 
 def describe(event: Event) -> str:
     """One event in the words of a technician, without its leg: the timeline's and `doorctl events`' line."""
@@ -50,7 +52,11 @@ def describe(event: Event) -> str:
         case events.IncomingRefused():
             return f"call from {event.caller} ({event.source}) refused: {event.status} {event.reason}"
         case events.DigitReceived():
-            return f"key received ({ {'rtp': 'RFC 4733', 'info': 'SIP INFO', 'inband': 'in-band'}[event.source] })"
+            return f"key received ({_KEY_WAYS[event.source]})"
+        case events.DigitRefused():
+            return f"key refused ({_KEY_WAYS[event.source]}): it had gone out from the door's own microphone"
+        case events.KeysSent():
+            return f"{event.keys} keys pressed at the far end"
         case events.AccessGranted():
             return f"granted: {event.door}, {_evidence(event.evidence)}"
         case events.AccessRefused():

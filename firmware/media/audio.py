@@ -12,10 +12,13 @@ import os
 import secrets
 import struct
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 from firmware.media.codec import FRAME_MS, G711, NARROWBAND_HZ, AudioCodec, CodecUnavailable, codec, frame_bytes
-from firmware.media.events import MediaEvent, MediaLost, SoundHeard
+from firmware.media.dtmf import Detector, keys_as_tone
+from firmware.media.events import DigitSource, MediaEvent, MediaLost, SoundHeard
 from firmware.media.latch import Address
 from firmware.media.resampler import Resampler
 from firmware.media.stream import RtpStream, Statistics
@@ -39,7 +42,10 @@ _REST = struct.Struct("!2xHII").unpack_from  # sequence, timestamp, SSRC
 
 
 class AudioStream(RtpStream):
-    """`on_digit` gets a digit (on the thread that read it) as soon as its first packet is seen."""
+    """`on_digit` gets a digit, how it came and when, on the thread that read it, with the first packet of it.
+
+    Keys are listened for in the sound itself where no telephone-events were agreed and the codec leaves them whole.
+    """
 
     media = "audio"
 
@@ -47,8 +53,10 @@ class AudioStream(RtpStream):
         self,
         port: RtpPort,
         post: Callable[[MediaEvent], None],
-        on_digit: Callable[[str, float], None],
+        on_digit: Callable[[str, DigitSource, float], None],
         cname: str,
+        *,
+        listens_for_keys: bool = True,
     ) -> None:
         super().__init__(port, NARROWBAND_HZ, post, cname)
         self.talk = False
@@ -82,6 +90,9 @@ class AudioStream(RtpStream):
         self._digits = Receiver()
         self._digits_received = 0
         self._presses = Sender()
+        self._listens_for_keys = listens_for_keys
+        self._key_detector: Detector | None = None
+        self._key_tones: deque[TonePlayer] = deque()
         self._heard_s = 0.0
         self._lost_reported = False
 
@@ -113,6 +124,10 @@ class AudioStream(RtpStream):
             if event_hz != self._presses.clock_hz:
                 self._presses = Sender(clock_hz=event_hz)
             self._event_send_type = agreed.dtmf.payload_type if agreed.dtmf is not None else -1
+            if agreed.dtmf is not None or found.name not in G711 or not self._listens_for_keys:
+                self._key_detector = None
+            elif self._key_detector is None:
+                self._key_detector = Detector()
             self.sending = agreed.sends
             if agreed.receives != self._receives:
                 self._receives = agreed.receives
@@ -166,12 +181,18 @@ class AudioStream(RtpStream):
             elif self._tone is not None:
                 self._tone.stop()
 
-    def press(self, digits: str) -> None:
-        """Send digits as telephone-events. ValueError for others than 0-9 * # A-D, or where none are agreed."""
+    def press(self, digits: str, way: Literal["auto", "rtp", "inband"] = "auto") -> None:
+        """Send digits as telephone-events or, where none are agreed, as sound in G.711. ValueError for others than
+        0-9 * # A-D, or where that way is not open."""
         with self.lock:
-            if self._event_send_type < 0:
+            if way != "inband" and self._event_send_type >= 0:
+                self._presses.press(digits)
+            elif way == "rtp":
                 raise ValueError("the peer takes no telephone-events")
-            self._presses.press(digits)
+            elif self._codec is None or self._codec.name not in G711:
+                raise ValueError("the peer takes no telephone-events, and the codec would spoil keys sent as sound")
+            else:
+                self._key_tones.append(TonePlayer(keys_as_tone(digits)))
 
     def close(self) -> None:
         with self.lock:
@@ -199,7 +220,7 @@ class AudioStream(RtpStream):
                     continue
                 digit = self._event(packet, source[:2], now := time.monotonic())
             if digit is not None:
-                self._on_digit(digit, now)
+                self._on_digit(digit, "rtp", now)
 
     def _goes_on(self, data: bytes, source: tuple[str | int, ...], arrival_s: float) -> bool:
         """Nearly every packet: the agreed codec, from the locked source, exactly where the last one ended."""
@@ -225,7 +246,7 @@ class AudioStream(RtpStream):
             if kind in self._event_types:  # the kernel does not sort, or did not yet
                 digit = self._event(packet, source, arrival_s)
                 if digit is not None:
-                    self._on_digit(digit, arrival_s)
+                    self._on_digit(digit, "rtp", arrival_s)
                 return
             if kind in _STATIC and self._codec is not None and self._codec.name in G711:
                 packet = packet._replace(payload=self._converted(kind, packet.payload))
@@ -268,6 +289,8 @@ class AudioStream(RtpStream):
             if jitter is None:
                 return None
             pieces = jitter.pop(now, quiet=self._quiet)
+            if self._key_detector is not None:
+                self._listen_for_keys(self._key_detector, pieces, now)
             if not self.listen:
                 self._quiet = True
                 if not self._sounded:
@@ -298,6 +321,15 @@ class AudioStream(RtpStream):
         if rates.from_hz != rate_hz or rates.to_hz != bus_hz:
             rates = self._bus_rates = Resampler(rate_hz, bus_hz)
         return rates.convert(frame)
+
+    def _listen_for_keys(self, detector: Detector, pieces: list[Piece], now: float) -> None:
+        for piece in pieces:
+            if not isinstance(piece, Play):
+                detector.skip()  # what conceals a loss repeats the key, or its pause
+                continue
+            for key in detector.feed(self._decoded(piece)) if self.latch.trusted else "":
+                self._digits_received += 1
+                self._on_digit(key, "inband", now)
 
     def _listen_for_sound(self, pieces: list[Piece], now: float) -> None:
         for piece in pieces:
@@ -355,7 +387,9 @@ class AudioStream(RtpStream):
             assert used is not None
             if len(microphone) != len(self._still):
                 microphone = self._still  # the codec has changed since the tick asked for its rate
-            if self._tone is not None:
+            if self._key_tones and (key_frame := self._key_frame()) is not None:
+                payload = used.encode(key_frame)
+            elif self._tone is not None:
                 payload = used.encode(self._with_tone(microphone if self.talk else self._still))
             elif not self.talk:
                 payload = used.silence
@@ -366,6 +400,15 @@ class AudioStream(RtpStream):
                 payload = used.encode(microphone)
             self._send(self._payload_type, self._marker, timestamp, payload)
             self._marker = False
+
+    def _key_frame(self) -> bytes | None:
+        """Keys sound alone: talk over them would spoil them."""
+        while self._key_tones:
+            frame = self._key_tones[0].frame()
+            if frame is not None:
+                return frame
+            self._key_tones.popleft()
+        return None
 
     def _with_tone(self, frame: bytes) -> bytes:
         assert self._tone is not None

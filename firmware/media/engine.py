@@ -13,15 +13,16 @@ import logging
 import secrets
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from firmware.media.audio import AudioStream
 from firmware.media.codec import NARROWBAND_HZ, WIDEBAND_HZ
-from firmware.media.events import Digit, MediaEvent, MediaFault
+from firmware.media.events import Digit, DigitSource, MediaEvent, MediaFault
 from firmware.media.feed import CameraFeed
 from firmware.media.handsfree import HandsFree
-from firmware.media.leg import Inbox, MediaLeg
+from firmware.media.leg import KEYS_BY, Inbox, MediaLeg
+from firmware.media.replay_guard import ReplayGuard
 from firmware.media.sound_card import SoundCard
 from firmware.media.stream import RtpStream, Wire
 from firmware.media.tick import Tick
@@ -45,7 +46,8 @@ _BASELINE = "42e01f"
 
 class Engine:
     """`audio` and `camera` make the devices when they are needed, `standby_camera` what is shown while the camera
-    does not work; `ports` is an inclusive range for RTP; `hands_free` for a microphone that hears the speaker.
+    does not work; `ports` is an inclusive range for RTP; `hands_free` for a microphone that hears the speaker;
+    `keys_by`: in which ways a key may come.
 
     `call_soon` runs a function on the loop's thread, from any thread (`loop.call_soon_threadsafe`). KeyError for
     an unknown country.
@@ -64,6 +66,7 @@ class Engine:
         hands_free: HandsFree | None = None,
         call_soon: Callable[[Callable[[], None]], object],
         on_fault: Callable[[MediaFault], None] | None = None,
+        keys_by: Collection[DigitSource] = KEYS_BY,
     ) -> None:
         if country not in COUNTRIES:
             raise KeyError(country)
@@ -72,6 +75,7 @@ class Engine:
         self._ports = ports
         self._call_soon = call_soon
         self._on_fault = on_fault
+        self._keys_by = keys_by
         self._lock = threading.Lock()
         self._tick = Tick()
         self._tick.hands_free = hands_free
@@ -108,7 +112,7 @@ class Engine:
             loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             loop = None  # digits come with the tick then
-        inbox = Inbox(on_event)
+        inbox = Inbox(on_event, self._tick.guard, self._keys_by)
 
         def post(event: MediaEvent) -> None:
             self._soon(lambda: inbox.deliver(event))
@@ -116,14 +120,20 @@ class Engine:
         cname = base64.b64encode(secrets.token_bytes(12)).decode()  # RFC 7022: says nothing about the door
         thread = threading.get_ident()
 
-        def on_digit(digit: str, at_s: float) -> None:
-            event = Digit(digit, "rtp", at_s)
+        def on_digit(digit: str, source: DigitSource, at_s: float) -> None:
+            event = Digit(digit, source, at_s)
             if threading.get_ident() == thread:
                 inbox.deliver(event)
             else:
                 post(event)
 
-        audio = AudioStream(RtpPort(host, ports=self._ports, control=loop is not None), post, on_digit, cname)
+        audio = AudioStream(
+            RtpPort(host, ports=self._ports, control=loop is not None),
+            post,
+            on_digit,
+            cname,
+            listens_for_keys="inband" in self._keys_by,
+        )
         try:
             video_stream = self._open_video(host, post, cname, on_picture) if video else None
         except BaseException:
@@ -261,6 +271,10 @@ class Engine:
     def sprop_parameter_sets(self) -> str:
         """Of the pictures seen so far; empty before the first."""
         return self._feed.sprop_parameter_sets if self._feed is not None else ""
+
+    @property
+    def guard(self) -> ReplayGuard:
+        return self._tick.guard
 
     # --- tones ---------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Media = Literal["audio", "video"]
+DigitSource = Literal["rtp", "info", "inband"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,16 @@ class SoundHeard:
 @dataclass(frozen=True, slots=True)
 class Digit:
     digit: str = field(repr=False)
-    source: Literal["rtp", "info"]
+    source: DigitSource
+    at_s: float
+    held_s: float = 0.0  # how long it was held before it was reported, where the peer says so
+
+
+@dataclass(frozen=True, slots=True)
+class DigitRefused:
+    """A key that may be one of ours come back: the street played it into our microphone, or we sent it."""
+
+    source: DigitSource
     at_s: float
 
 
@@ -41,7 +51,7 @@ class MediaLost:
     silent_s: float
 
 
-MediaEvent = RtpStarted | SoundHeard | Digit | MediaLost
+MediaEvent = RtpStarted | SoundHeard | Digit | DigitRefused | MediaLost
 
 
 @dataclass(frozen=True, slots=True)

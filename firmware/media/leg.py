@@ -8,11 +8,14 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from firmware.media.audio import AudioStream
-from firmware.media.events import Digit, MediaEvent
+from firmware.media.dtmf import KEY_MS
+from firmware.media.events import Digit, DigitRefused, DigitSource, MediaEvent
+from firmware.media.replay_guard import ReplayGuard
 from firmware.media.stream import Statistics
 from firmware.media.tones import TonePlayer, tone
 from firmware.media.video import VideoStream
@@ -23,37 +26,60 @@ if TYPE_CHECKING:
     from firmware.media.engine import Engine
 
 SAME_PRESS_S = 0.4
+KEYS_BY: tuple[DigitSource, ...] = ("rtp", "info", "inband")
+_LONGEST_HOLD_S = 5.0
+_MOST_PRESSES = 32
+
+
+@dataclass(slots=True)
+class _Press:
+    digit: str
+    at_s: float
+    sources: set[str]
 
 
 class DigitMerge:
-    """Phones that send a key both as telephone-event and as INFO mean it once."""
+    """Phones that send a key in several ways (telephone-event, INFO, sound) mean it once."""
 
     def __init__(self) -> None:
-        self._last: tuple[str, str, float] | None = None
+        self._presses: list[_Press] = []
 
-    def take(self, digit: str, source: str, at_s: float) -> bool:
-        """True for a press, False for the second report of one."""
-        last = self._last
-        if last is not None:
-            twin = digit == last[0] and source != last[1] and at_s - last[2] < SAME_PRESS_S
-            if twin:
+    def take(self, digit: str, source: str, at_s: float, held_s: float = 0.0) -> bool:
+        """True for a press, False for another report of one. `held_s`: how long ago the press began, as an INFO
+        that is sent when the key is released says."""
+        within_s = SAME_PRESS_S + min(held_s, _LONGEST_HOLD_S)
+        self._presses = [press for press in self._presses if at_s - press.at_s < SAME_PRESS_S + _LONGEST_HOLD_S]
+        for press in self._presses:
+            if press.digit == digit and source not in press.sources and at_s - press.at_s < within_s:
+                press.sources.add(source)
                 return False
-        self._last = (digit, source, at_s)
+        self._presses.append(_Press(digit, at_s, {source}))
+        del self._presses[:-_MOST_PRESSES]
         return True
 
 
 class Inbox:
-    """Where a leg's events end: merges digits, and stays shut once the leg is closed. Loop thread only."""
+    """Where a leg's events end: merges digits, refuses those that went out from here, and stays shut once the
+    leg is closed. Loop thread only."""
 
-    def __init__(self, on_event: Callable[[MediaEvent], None]) -> None:
+    def __init__(
+        self, on_event: Callable[[MediaEvent], None], guard: ReplayGuard, keys_by: Collection[DigitSource]
+    ) -> None:
         self._on_event: Callable[[MediaEvent], None] | None = on_event
+        self._guard = guard
+        self._keys_by = keys_by
         self._merge = DigitMerge()
 
     def deliver(self, event: MediaEvent) -> None:
         if self._on_event is None:
             return
-        if isinstance(event, Digit) and not self._merge.take(event.digit, event.source, event.at_s):
-            return
+        if isinstance(event, Digit):
+            if event.source not in self._keys_by:
+                return
+            if not self._merge.take(event.digit, event.source, event.at_s, event.held_s):
+                return
+            if self._guard.refuses(event.digit, event.at_s):
+                event = DigitRefused(event.source, event.at_s)
         self._on_event(event)
 
     def shut(self) -> None:
@@ -166,18 +192,24 @@ class MediaLeg:
         once = dataclasses.replace(tone(name, self._country), repeat=False) if name is not None else None
         self._audio.play_tone(TonePlayer(once) if once is not None else None)
 
-    def send_digits(self, digits: str) -> None:
-        """Press keys at the far end by telephone-event (RFC 4733). ValueError where none were agreed."""
-        self._audio.press(digits)
+    def send_digits(self, digits: str, way: Literal["auto", "rtp", "inband"] = "auto") -> None:
+        """Press keys at the far end by telephone-event (RFC 4733), or as sound where none were agreed or that way
+        is asked for. ValueError where it is not open."""
+        self._audio.press(digits, way)
+        self.note_sent(digits)
+
+    def note_sent(self, digits: str) -> None:
+        """These keys go out from here now, and do not count if they come back."""
+        self._engine.guard.sent(digits.upper(), time.monotonic() + len(digits) * KEY_MS / 1000)
 
     def request_keyframe(self) -> None:
         """The peer asked by INFO (RFC 5168)."""
         if self._video is not None and self._video.sending:
             self._engine.request_keyframe()
 
-    def digit_from_info(self, digit: str) -> None:
-        """A key came as INFO; reported as a `Digit` unless it already came as telephone-event."""
-        self._inbox.deliver(Digit(digit, "info", time.monotonic()))
+    def digit_from_info(self, digit: str, held_s: float = 0.0) -> None:
+        """A key came as INFO; reported as a `Digit` unless it already came as telephone-event or as sound."""
+        self._inbox.deliver(Digit(digit, "info", time.monotonic(), held_s))
 
     def statistics(self) -> Statistics:
         values = self._audio.statistics()

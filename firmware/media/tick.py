@@ -18,6 +18,7 @@ from collections.abc import Callable
 from firmware.media.audio import AudioStream
 from firmware.media.codec import FRAME_MS, NARROWBAND_HZ
 from firmware.media.handsfree import HandsFree
+from firmware.media.replay_guard import ReplayGuard
 from firmware.media.resampler import Resampler
 from firmware.media.stream import RtpStream
 from firmware.media.tones import TonePlayer
@@ -97,6 +98,7 @@ class Tick:
     def __init__(self) -> None:
         self.sockets = Sockets()
         self.pace = Pace()
+        self.guard = ReplayGuard()
         self.audio: tuple[AudioStream, ...] = ()
         self.video: tuple[VideoStream, ...] = ()
         self.wired: tuple[RtpStream, ...] = ()
@@ -153,12 +155,16 @@ class Tick:
             microphone = hands_free.hear(microphone)
         encoded: dict[str, bytes] = {}
         other = b""
+        talk = False
         for stream in audio:
+            talk = talk or stream.talk
             if stream.rate_hz == bus_hz:
                 stream.send(microphone, encoded, now)
             else:
                 other = other or self._microphone_at(microphone, bus_hz, stream.rate_hz)
                 stream.send(other, encoded, now)
+        if talk:
+            self.guard.listen(microphone, mix, now)
         if self.pace.ticks % _REPORT_TICKS == 0:
             for stream in audio:
                 if now >= stream.report_s:

@@ -260,6 +260,26 @@ class DigitReceived(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DigitRefused(Event):
+    """A key came that had gone out from the door just before: played at its microphone, or sent by itself."""
+
+    kind: ClassVar[str] = "digit-refused"
+    press: int
+    leg: str
+    source: Literal["rtp", "info", "inband"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysSent(Event):
+    """Keys were pressed at the far end; which ones is not recorded."""
+
+    kind: ClassVar[str] = "keys-sent"
+    press: int
+    leg: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Why an opening was asked for: what `portero-door` and the log keep."""
 

@@ -20,13 +20,17 @@ from firmware.station.access import CodeReader
 log = logging.getLogger(__name__)
 
 
+KeysOut = Literal["auto", "rtp", "info", "info-dtmf", "inband"]
+
+
 @dataclass(frozen=True, slots=True)
 class MediaSettings:
-    """What every leg offers."""
+    """What a leg offers, and how keys are pressed at its far end."""
 
     audio_codecs: tuple[str, ...]
     video: bool
     opus_bit_rate: int = 0  # bits a second, 0: the coder's choice
+    keys_out: KeysOut = "auto"
 
 
 class Leg:
@@ -216,6 +220,10 @@ class Leg:
         self.set_audio(talk=False, listen=False)
         self.media.close()
 
+    @property
+    def keys_out(self) -> KeysOut:
+        return self._settings.keys_out
+
     def status(self) -> dict[str, object]:
         return {"leg": self.name, "party": self.party, "talk": self._talk, **self.media.statistics()}
 
@@ -240,26 +248,3 @@ class Leg:
 def sends_sound(agreement: Agreement | None) -> bool:
     """Whether the peer said that sound will come from it."""
     return agreement is not None and agreement.audio is not None and agreement.audio.receives
-
-
-def digit_of_info(content_type: str, body: bytes) -> str | None:
-    """The key in an INFO request: `application/dtmf-relay` (`Signal=5`), `application/dtmf` (`5`).
-
-    Vendors write blanks round `=`, leave out Duration, and send 10 and 11 for `*` and `#` (media.md 5.2).
-    """
-    text = body[:256].decode("ascii", "replace")
-    if content_type == "application/dtmf-relay":
-        for line in text.replace("\r", "\n").split("\n"):
-            key, _, value = line.partition("=")
-            if key.strip().lower() == "signal":
-                return _key(value)
-        return None
-    if content_type == "application/dtmf":
-        return _key(text)
-    return None
-
-
-def _key(text: str) -> str | None:
-    text = text.strip().upper()
-    text = {"10": "*", "11": "#"}.get(text, text)
-    return text if len(text) == 1 and text in "0123456789*#ABCD" else None

@@ -167,6 +167,7 @@ class Legs:
                 through.audio_codecs or media.audio_codecs,
                 media.video and through.video,
                 1000 * (through.opus_kbps or 0),
+                through.keys_out,
             )
         leg = Leg(
             name,

@@ -20,6 +20,7 @@ from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sdp.errors import OutOfTurn, SdpError
 from firmware.sip import events as sip_events
 from firmware.sip.errors import ProtocolError
+from firmware.sip.info_dtmf import read_key, write_key
 from firmware.station import events
 from firmware.station.access import Decision, Grant, Lockout, Policy
 from firmware.station.doors import Doors
@@ -27,7 +28,7 @@ from firmware.station.events import EventStream, Evidence, PressAction, Record
 from firmware.station.faults import Faults
 from firmware.station.house import House, HouseEvent
 from firmware.station.incoming import INCOMING, Incoming
-from firmware.station.leg import Leg, digit_of_info, sends_sound
+from firmware.station.leg import Leg, sends_sound
 from firmware.station.legs import Legs
 from firmware.station.news import News
 from firmware.station.overview import Overview
@@ -52,6 +53,7 @@ from firmware.station.visits import Visits
 
 log = logging.getLogger(__name__)
 
+MOST_KEYS = 32
 _DEVICE_REMEDY = {
     "audio": "check that the sound card is plugged in and is the one board.toml names; it is tried again",
     "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
@@ -319,9 +321,9 @@ class Station:
         if event.content_type == "application/media_control+xml":
             leg.media.request_keyframe()  # RFC 5168
             return
-        digit = digit_of_info(event.content_type, event.body)
-        if digit is not None:
-            leg.media.digit_from_info(digit)
+        found = read_key(event.content_type, event.body)
+        if found is not None:
+            leg.media.digit_from_info(found.key, found.held_ms / 1000)
 
     # --- media ---------------------------------------------------------------------------------------------
 
@@ -341,6 +343,8 @@ class Station:
                 self._publish(events.DigitReceived(press=leg.press, leg=leg.name, source=event.source))
                 self._decided(leg, leg.reader.digit(event.digit, self._now()))
                 self._arm()
+            case media_events.DigitRefused():
+                self._stream.publish(events.DigitRefused(press=leg.press, leg=leg.name, source=event.source))
             case media_events.MediaLost():
                 self._publish(
                     events.MediaLost(
@@ -446,6 +450,29 @@ class Station:
         visit.cancel("ended by doorctl", self._now())
         self._carry_out(visit)
         return {"press": visit.press}
+
+    def keys(self, digits: str) -> dict[str, object]:
+        """Presses keys at the phone of who talks with the door, the way the account says."""
+        visit = self._visits.in_use
+        name = visit.talking_leg if visit is not None else None
+        if visit is None or name is None:
+            raise ControlError("nobody talks with the door")
+        if not 0 < len(digits) <= MOST_KEYS:
+            raise ControlError(f"1 to {MOST_KEYS} keys can be pressed at once")
+        leg = self._legs.by_name[name]
+        way = leg.keys_out
+        try:
+            if way == "info" or way == "info-dtmf":
+                bodies = [write_key(key, way) for key in digits]
+                for content_type, body in bodies:
+                    self._phone.info(leg.call, content_type, body)
+                leg.media.note_sent(digits)
+            else:
+                leg.media.send_digits(digits, way)
+        except ValueError as error:
+            raise ControlError(f"the keys cannot be pressed: {error}") from error
+        self._stream.publish(events.KeysSent(press=visit.press, leg=name, keys=len(digits)))
+        return {"press": visit.press, "leg": name, "keys": len(digits)}
 
     async def unlock(self, door: str, user: str) -> dict[str, object]:
         """Opens a door by word of a local user; waits until the lock process said yes or no."""

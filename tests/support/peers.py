@@ -9,11 +9,13 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from tests.support import capture as wire
+from tests.support import spandsp
 from tests.support.baresip import MODULES, Baresip, write_tone
 from tests.support.browser import JSSIP, Browser
 from tests.support.capture import Capture
 from tests.support.dnsmasq import Dnsmasq
 from tests.support.kamailio import DOMAIN, Kamailio
+from tests.support.line_phone import LinePhone
 from tests.support.linphone import Linphone
 from tests.support.ports import free_port
 from tests.support.processes import Program
@@ -115,6 +117,17 @@ class Peers:
         phone = RtpPhone(hz)
         self._closing.append(phone.stop)
         return self.sipp("early", keys={"sound_port": str(phone.port)}), phone
+
+    def line_phone(
+        self, scenario: str = "answers", formats: str = "8 101", **options: Any
+    ) -> tuple[Sipp, LinePhone]:
+        """A telephone behind a gateway: sipp answers for it, with `formats` in its description. Further options are
+        the phone's, and `keys` the scenario's."""
+        if (options.get("converts") or options.get("echo")) and (missing := spandsp.missing()):
+            pytest.skip(missing)
+        phone = LinePhone(**options)
+        self._closing.append(phone.stop)
+        return self.sipp(scenario, keys={"sound_port": str(phone.port), "formats": formats}), phone
 
     def twin_phones(self) -> TwinPhones:
         phones = TwinPhones()

@@ -34,7 +34,7 @@ bitrate_kbps = 300
 [audio]
 driver = "simulated"
 rate_hz = {sound_hz}
-microphone_tone_hz = {microphone_hz}
+{microphone}
 speaker_file = "speaker.wav"
 
 [gpio]
@@ -76,6 +76,7 @@ class Portero:
         host: str = "127.0.0.1",
         microphone_hz: int = 620,
         sound_hz: int = 8000,
+        microphone_file: Path | None = None,
         sections: Mapping[str, Section] | None = None,
         users: Mapping[str, str] | None = None,
         account: Section | None = None,
@@ -90,6 +91,7 @@ class Portero:
         """`account` has more keys of the account at `server` (None takes one away), `ca_file` who signed that
         server's certificate, `fingerprint` which one it is. With a `certificate` phones may come by TLS, to
         the port above `sip_port`. `button` and `stage` have more keys of the button and of each of its stages.
+        `microphone_file` is a WAV file that is heard at the door over and over, in place of a tone.
         `within` is a command that runs the station, such as networks.Network.enter."""
         self.folder = folder
         self.host = host
@@ -101,7 +103,10 @@ class Portero:
         for made in (folder, self._run, self._state):
             made.mkdir(parents=True, exist_ok=True)
         board = folder / "board.toml"
-        board.write_text(_BOARD.format(microphone_hz=microphone_hz, sound_hz=sound_hz, relay_line=RELAY_LINE))
+        microphone = f"microphone_tone_hz = {microphone_hz}"
+        if microphone_file is not None:
+            microphone = f'microphone_file = "{microphone_file}"'
+        board.write_text(_BOARD.format(microphone=microphone, sound_hz=sound_hz, relay_line=RELAY_LINE))
         shown = f"[{host}]" if ":" in host else host
         own: dict[str, dict[str, object]] = {
             "station": {"board": str(board), "run_dir": str(self._run), "state_dir": str(self._state)},

@@ -77,6 +77,10 @@ class StrawStation:
     def hangup(self) -> dict[str, object]:
         raise ControlError("there is no call to end")
 
+    def keys(self, digits: str) -> dict[str, object]:
+        self.asked.append(("keys", digits))
+        return {"press": 5, "leg": "5.1", "keys": len(digits)}
+
     def message(self, target: str, text: str) -> dict[str, object]:
         self.asked.append(("message", target, text))
         return {"message": 1, "target": target}

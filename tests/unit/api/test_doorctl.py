@@ -86,6 +86,7 @@ def test_commands_say_what_was_done(house: Any) -> None:
             assert (await doorctl("call", "101", **where)).out == "press 5: calling 101\n"
             sent = await doorctl("message", "101", "Parcel", **where)
             assert sent.out == "text sent to 101; doorctl events tells whether it arrived\n"
+            assert (await doorctl("keys", "12#", **where)).out == "press 5: 3 keys pressed\n"
             assert (await doorctl("unlock", "street", **where)).out == "street is open for 3 s\n"
             answer = await doorctl("unlock", "street", "--json", **where)
             assert json.loads(answer.out) == {"door": "street", "pulse_ms": 3000}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from firmware.media.audio import LOST_AFTER_S, AudioStream
 from firmware.media.codec import G711, NARROWBAND_HZ, frame_bytes
+from firmware.media.dtmf import Detector, keys_as_tone
 from firmware.media.events import MediaEvent, MediaLost, RtpStarted, SoundHeard
 from firmware.media.latch import FOREIGN_PACKETS
 from firmware.media.tones import TonePlayer, tone
@@ -29,11 +30,15 @@ EVENT_6 = bytes((6, 10, 0, 160))
 class Bench:
     """A stream, what it told, and the tick's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, listens_for_keys: bool = True) -> None:
         self.events: list[MediaEvent] = []
         self.digits: list[str] = []
         self.stream = AudioStream(
-            RtpPort("127.0.0.1", control=True), self.events.append, lambda d, _: self.digits.append(d), "cname"
+            RtpPort("127.0.0.1", control=True),
+            self.events.append,
+            lambda digit, way, _: self.digits.append(digit if way == "rtp" else f"{way} {digit}"),
+            "cname",
+            listens_for_keys=listens_for_keys,
         )
         self.port = self.stream.port.port
         self.now = time.monotonic()
@@ -289,7 +294,80 @@ def test_digits_count_though_the_answer_did_not_promise_any(bench: Bench, phone:
     bench.read()
     assert bench.digits == ["5"]
     with pytest.raises(ValueError, match="no telephone-events"):
-        bench.stream.press("1")
+        bench.stream.press("1", "rtp")
+
+
+def play_keys(bench: Bench, phone: Peer, keys: str) -> None:
+    """As sound in the codec, one packet a tick."""
+    for frame in [*iter(TonePlayer(keys_as_tone(keys, tone_ms=60, gap_ms=60)).frame, None), *[SILENCE] * 15]:
+        phone.send(bench.port, ULAW.encode(frame))
+        bench.tick()
+
+
+@pytest.mark.parametrize("listen", [True, False])
+def test_keys_as_sound_are_heard_where_no_events_were_agreed(bench: Bench, phone: Peer, listen: bool) -> None:
+    bench.stream.connect(audio(phone.port, dtmf=None))
+    bench.stream.set_audio(talk=True, listen=listen)
+    play_keys(bench, phone, "0123456789*#ABCD")
+    assert bench.digits == [f"inband {key}" for key in "0123456789*#ABCD"]
+
+
+def test_keys_as_sound_are_not_listened_to_where_events_were_agreed_or_nobody_wants_them(phone: Peer) -> None:
+    for events, wanted in ((101, True), (None, False)):
+        bench = Bench(listens_for_keys=wanted)
+        bench.stream.connect(audio(phone.port, dtmf=events))
+        bench.stream.set_audio(talk=True, listen=True)
+        play_keys(bench, phone, "1234")
+        assert bench.digits == []
+        bench.stream.close()
+
+
+def test_a_packet_lost_within_a_key_does_not_make_two_of_it(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port, dtmf=None))
+    bench.stream.set_audio(talk=True, listen=True)
+    player = TonePlayer(keys_as_tone("5", tone_ms=300))
+    for number, frame in enumerate([*iter(player.frame, None), *[SILENCE] * 15]):
+        if number in (4, 9):
+            phone.sequence += 1
+            phone.timestamp += 160
+            bench.tick(packets=0)
+        else:
+            phone.send(bench.port, ULAW.encode(frame))
+            bench.tick()
+    assert bench.digits == ["inband 5"]
+
+
+def test_keys_as_sound_of_a_stranger_do_not_count(bench: Bench, phone: Peer, stranger: Peer) -> None:
+    bench.stream.connect(audio(phone.port, dtmf=None))
+    bench.stream.set_audio(talk=True, listen=True)
+    phone.send(bench.port, ULAW.silence)
+    bench.tick()
+    play_keys(bench, stranger, "1234")
+    assert bench.digits == []
+
+
+def test_keys_are_pressed_as_sound_where_no_events_were_agreed(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port, dtmf=None))
+    bench.stream.set_audio(talk=True, listen=True)
+    bench.stream.press("58")
+    bench.stream.press("#")
+    microphone = tone_frames(300, 40)  # talk would spoil the keys: it waits
+    for frame in microphone:
+        bench.tick(frame, packets=0)
+    detector = Detector()
+    sent = [ULAW.decode(packet.payload) for packet in phone.waiting()]
+    assert "".join(map(detector.feed, sent)) == "58#"
+    assert sent[-1] == ULAW.decode(ULAW.encode(microphone[-1]))
+
+
+def test_keys_go_out_as_sound_where_that_is_asked_for_though_events_were_agreed(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(audio(phone.port))
+    bench.stream.press("7", "inband")
+    for _ in range(12):
+        bench.tick(packets=0)
+    packets = phone.waiting()
+    assert {packet.payload_type for packet in packets} == {0}
+    assert "".join(map(Detector().feed, (ULAW.decode(packet.payload) for packet in packets))) == "7"
 
 
 def test_digits_before_an_agreement_are_ignored(bench: Bench, phone: Peer) -> None:

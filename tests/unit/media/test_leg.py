@@ -27,6 +27,38 @@ def test_a_key_pressed_twice_in_a_row_is_two_presses() -> None:
     ] == [True, False, True, False]
 
 
+def test_a_key_that_comes_three_ways_is_one_press() -> None:
+    merge = DigitMerge()
+    taken = [merge.take("5", way, 1.0 + n / 10) for n, way in enumerate(("rtp", "inband", "info"))]
+    assert taken == [True, False, False]
+
+
+def test_keys_dialled_faster_than_their_second_reports_come_are_each_one_press() -> None:
+    merge = DigitMerge()
+    reports = [("1", "rtp", 1.0), ("2", "rtp", 1.12), ("1", "info", 1.2), ("3", "rtp", 1.24), ("2", "info", 1.32)]
+    assert "".join(key for key, way, at in reports if merge.take(key, way, at)) == "123"
+
+
+def test_a_key_pressed_twice_at_once_is_two_presses_whose_second_reports_come_after_both() -> None:
+    merge = DigitMerge()
+    reports = [("5", "rtp", 1.0), ("5", "rtp", 1.15), ("5", "info", 1.25), ("5", "info", 1.35)]
+    assert [merge.take(*report) for report in reports] == [True, True, False, False]
+
+
+def test_a_key_held_for_long_and_reported_by_info_when_it_is_released_is_one_press() -> None:
+    merge = DigitMerge()
+    assert merge.take("5", "rtp", 1.0)
+    assert not merge.take("5", "info", 3.1, held_s=2.0)
+    assert merge.take("5", "info", 3.3, held_s=0.1)
+
+
+def test_a_flood_of_keys_is_remembered_within_bounds() -> None:
+    merge = DigitMerge()
+    for n in range(10_000):
+        merge.take("0123456789"[n % 10], "rtp", 1.0 + n / 10_000)
+    assert len(merge._presses) <= 32
+
+
 @pytest.mark.parametrize(("digit", "source", "at_s"), [("6", "info", 1.1), ("5", "rtp", 1.1), ("5", "info", 1.5)])
 def test_another_key_or_way_or_time_is_another_press(digit: str, source: str, at_s: float) -> None:
     merge = DigitMerge()

@@ -44,7 +44,10 @@ class Bench:
     def __init__(self, phone: Peer) -> None:
         self.digits: list[str] = []
         self.stream = AudioStream(
-            RtpPort("127.0.0.1", control=True), lambda _: None, lambda d, _: self.digits.append(d), "cname"
+            RtpPort("127.0.0.1", control=True),
+            lambda _: None,
+            lambda digit, way, at_s: self.digits.append(digit),
+            "cname",
         )
         self.stream.set_audio(talk=True, listen=True)
         self.phone = phone

@@ -27,7 +27,7 @@ class Phone:
     def __init__(self):
         self.invites, self.hangups, self.accepted, self.answers = [], [], [], []
         self.number = 0
-        self.headers, self.fallbacks, self.transfers, self.texts = [], [], [], []
+        self.headers, self.fallbacks, self.transfers, self.texts, self.infos = [], [], [], [], []
         self.users, self.over = {}, []  # bindings of each, and those that invites went over
 
     def local_host_towards(self, _):
@@ -68,6 +68,9 @@ class Phone:
     def counts(self):
         return {"calls": self.number}
 
+    def info(self, call, content_type, body):
+        self.infos.append((call, content_type, body))
+
     def message(self, target, text, *, account=None, binding=None):
         self.texts.append((str(target), text, account))
         self.over += [binding] if binding is not None else []
@@ -85,6 +88,7 @@ class MediaLeg:
     connected: list = field(default_factory=list)
     tones: list = field(default_factory=list)
     digits: list = field(default_factory=list)
+    pressed: list = field(default_factory=list)
     keyframes: int = 0
     closed: bool = False
 
@@ -101,8 +105,16 @@ class MediaLeg:
     def request_keyframe(self):
         self.keyframes += 1
 
-    def digit_from_info(self, digit):
+    def digit_from_info(self, digit, held_s=0.0):
         self.digits.append(digit)
+
+    def send_digits(self, digits, way="auto"):
+        if way == "rtp":
+            raise ValueError("the peer takes no telephone-events")
+        self.pressed.append((digits, way))
+
+    def note_sent(self, digits):
+        self.pressed.append((digits, "noted"))
 
     def statistics(self):
         return {}
@@ -596,6 +608,54 @@ def test_hold_and_keyframe_requests_of_the_peer_are_answered(house):
     assert house.engine.legs["1.1"].keyframes == 1
     house.sip(sip_events.InfoReceived(1, "application/dtmf-relay", b"Signal= 5\r\nDuration=160\r\n"))
     assert house.engine.legs["1.1"].digits == ["5"]
+
+
+def test_a_key_that_went_out_from_the_door_is_told_and_opens_nothing(house):
+    house.ring_and_answer()
+    house.type("1.1", "123")
+    house.engine.legs["1.1"].on_event(media_events.DigitRefused("inband", house.now))
+    assert [(event.leg, event.source) for event in house.kinds(events.DigitRefused)] == [("1.1", "inband")]
+    house.turn_to(house.now + 10)
+    assert not house.lock.pulses
+
+
+@pytest.mark.parametrize("way", ["auto", "inband"])
+def test_keys_are_pressed_at_who_talks_the_way_the_account_says(way):
+    house = House(replace(CONFIG, accounts=(replace(CONFIG.accounts[0], keys_out=way),)))
+    house.ring_and_answer()
+    assert house.station.keys("12#") == {"press": 1, "leg": "1.1", "keys": 3}
+    assert house.engine.legs["1.1"].pressed == [("12#", way)]
+    assert not house.phone.infos
+    assert [event.keys for event in house.kinds(events.KeysSent)] == [3]
+    assert "12#" not in repr(house.told)
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("info", ("application/dtmf-relay", b"Signal=7\r\nDuration=160\r\n")),
+        ("info-dtmf", ("application/dtmf", b"7")),
+    ],
+)
+def test_keys_are_pressed_by_info_where_the_account_says_so(way, said):
+    house = House(replace(CONFIG, accounts=(replace(CONFIG.accounts[0], keys_out=way),)))
+    house.ring_and_answer()
+    house.station.keys("7")
+    assert house.phone.infos == [(1, *said)]
+    assert house.engine.legs["1.1"].pressed == [("7", "noted")], "it does not count when it comes back"
+
+
+def test_keys_that_cannot_be_pressed_are_refused_with_the_reason(house):
+    with pytest.raises(ControlError, match="nobody talks"):
+        house.station.keys("1")
+    house = House(replace(CONFIG, accounts=(replace(CONFIG.accounts[0], keys_out="rtp"),)))
+    house.ring_and_answer()
+    with pytest.raises(ControlError, match="no telephone-events"):
+        house.station.keys("1")
+    for keys in ("", "1" * 33):
+        with pytest.raises(ControlError, match="1 to 32 keys"):
+            house.station.keys(keys)
+    assert not house.kinds(events.KeysSent)
 
 
 ANNA = User(name="anna", password=Secret("anna-secret"), display_name="Anna, 1A")
