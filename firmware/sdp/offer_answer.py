@@ -178,8 +178,9 @@ class OfferAnswer:
             number = self._number("video", f"H264/{mode}", FIRST_DYNAMIC + 1 - mode)
             formats.append(str(number))
             # The parameter sets are one encoder's and long: said once, and with every key frame in the stream.
+            # Phones that know mode 0 alone are older than asymmetric levels.
             once = local if mode else replace(local, sprop_parameter_sets="")
-            attributes += _h264_attributes(once, number, local.video_profile_level_id, mode, asymmetry=True)
+            attributes += _h264_attributes(once, number, local.video_profile_level_id, mode, asymmetry=bool(mode))
         return _media("video", local, formats, attributes, local.video_direction)
 
     def _answer_line(self, offered: MediaDescription, agreed: AgreedMedia, local: LocalMedia) -> MediaDescription:
@@ -309,7 +310,9 @@ def _dtmf_attributes(number: int, clock_hz: int) -> list[Attribute]:
 def _h264_attributes(
     local: LocalMedia, number: int, profile_level_id: str, mode: int, *, asymmetry: bool
 ) -> list[Attribute]:
-    fmtp = f"{number} profile-level-id={profile_level_id};packetization-mode={mode}"
+    fmtp = f"{number} profile-level-id={profile_level_id}"
+    if mode:
+        fmtp += f";packetization-mode={mode}"  # 0 is what none means (RFC 6184 8.1)
     if asymmetry:
         fmtp += ";level-asymmetry-allowed=1"
     if local.sprop_parameter_sets:

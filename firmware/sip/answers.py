@@ -14,11 +14,11 @@ METHODS = (
     *("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY"),
     *("PRACK", "UPDATE", "MESSAGE", "REFER", "SUBSCRIBE"),
 )
-ALLOW = ", ".join(METHODS)
+ALLOW = ",".join(METHODS)
 KNOWN_METHODS = frozenset((*METHODS, "REGISTER", "PUBLISH"))
 # Option tags that Require may name. 199: we listen for it, and never send it (RFC 6228).
 EXTENSIONS = frozenset(("100rel", "199", "norefersub", "replaces", "timer"))
-SUPPORTED = ", ".join(sorted(EXTENSIONS))
+SUPPORTED = ",".join(sorted(EXTENSIONS))
 EVENTS = "dialog"  # the event packages that are served (notifier.py)
 SDP, TEXT = "application/sdp", "text/plain"
 INFO_BODIES = (

@@ -210,7 +210,7 @@ class DigestClient:
         session = nonce.algorithm.endswith("-sess")
         nonce.count += 1
         count = nonce.count if qop else 0
-        cnonce = self._random(16).hex() if qop or session else ""
+        cnonce = self._random(8).hex() if qop or session else ""
         uri = request.uri_text
         response = digest_response(
             self._password, request.method, request.body,

@@ -58,6 +58,7 @@ _COMPACT = {
     "x": "Session-Expires",
     "y": "Identity",
 }
+COMPACT = {name: short for short, name in _COMPACT.items()}
 
 # Fields whose grammar is #(value): several values on one line are several lines (RFC 3261 section 7.3.1).
 LIST_FIELDS = frozenset(

@@ -14,7 +14,16 @@ import re
 from firmware.sip.abnf import check_line, split_list, token, unsigned
 from firmware.sip.errors import RemoteProtocolError
 from firmware.sip.fields import Headers as Headers
-from firmware.sip.headers import CANONICAL, METHODS, CSeq, Via, canonical_name, split_addresses, split_values
+from firmware.sip.headers import (
+    CANONICAL,
+    COMPACT,
+    METHODS,
+    CSeq,
+    Via,
+    canonical_name,
+    split_addresses,
+    split_values,
+)
 from firmware.sip.status import REASON_PHRASES
 from firmware.sip.uri import NameAddr, Uri
 
@@ -30,12 +39,13 @@ _version = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 class Message:
     """What requests and responses share. Properties read the header fields and raise RemoteProtocolError."""
 
-    __slots__ = ("body", "charset", "headers", "repairs")
+    __slots__ = ("body", "charset", "compact", "headers", "repairs")
 
     def __init__(self, headers: Headers | None = None, body: bytes = b"") -> None:
         self.headers = Headers() if headers is None else headers
         self.body = body
         self.charset = "utf-8"
+        self.compact = False  # written with the one-letter names of 7.3.3
         self.repairs: tuple[str, ...] = ()  # what had to be mended to read it, for the ladder
 
     @property
@@ -138,8 +148,9 @@ class Message:
     def serialize(self) -> bytes:
         """The message as sent; Content-Length is always written, last and right."""
         lines = [check_line(self.start_line(), "the start line")]
-        lines += [f"{name}: {value}" for name, value in self.headers if name != "Content-Length"]
-        lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
+        names = COMPACT if self.compact else {}
+        lines += [f"{names.get(name, name)}: {value}" for name, value in self.headers if name != "Content-Length"]
+        lines.append(f"{names.get('Content-Length', 'Content-Length')}: {len(self.body)}\r\n\r\n")
         head = "\r\n".join(lines)
         try:
             return head.encode(self.charset) + self.body
@@ -159,6 +170,7 @@ class Request(Message):
         self.headers = Headers() if headers is None else headers
         self.body = body
         self.charset = "utf-8"
+        self.compact = False
         self.repairs = ()
         self.method = method
         self._uri: Uri | str = uri

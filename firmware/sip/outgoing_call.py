@@ -44,7 +44,7 @@ from firmware.sip.types import DEFAULT_PORT, Flow, Transport
 from firmware.sip.uri import NameAddr, Uri
 
 # A reliable 183 would bring an offer that only its PRACK may answer; without one of ours we ask for none.
-_SUPPORTED_OFFERLESS = SUPPORTED.removeprefix("100rel, ")
+_SUPPORTED_OFFERLESS = SUPPORTED.removeprefix("100rel,")
 _MOST_FORKS = 32  # dialogs of one INVITE; what answers beyond is ignored
 
 
@@ -307,7 +307,7 @@ class OutgoingCall(Call):
             name = account.display_name if display_name is None else display_name
             headers.add("From", str(NameAddr(name, account.address).with_tag(stack.text())))
         headers.add("To", str(NameAddr("", target)))
-        headers.add("Call-ID", stack.text(16))
+        headers.add("Call-ID", stack.text(12))
         headers.add("CSeq", "1 INVITE")
         headers.add("Allow", ALLOW)
         headers.add("Supported", SUPPORTED if sdp else _SUPPORTED_OFFERLESS)

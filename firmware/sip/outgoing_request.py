@@ -214,8 +214,7 @@ class OutgoingRequest:
         if self._exchange is not None:
             self._exchange.authorize(request)
         request.headers.prepend("Via", str(our_via(flow, self._stack.branch())))
-        large = not flow.reliable and len(bytes(request)) > LARGEST_DATAGRAM
-        if large and self._search.prefer_tcp(flow, now):
+        if not flow.reliable and not _fits(request) and self._search.prefer_tcp(flow, now):
             return
         self.in_flight = True
         name = self._search.target.name if self._search.target is not None else ""
@@ -473,6 +472,22 @@ class OutgoingRequest:
         assert self.client is not None
         self.request.headers.set("CSeq", f"{self._next_cseq()} {self.request.method}")
         self._send(self.client.flow, now)
+
+
+def _fits(request: Request) -> bool:
+    """Whether it is no larger than a datagram may be; written more shortly where that helps."""
+    if len(bytes(request)) <= LARGEST_DATAGRAM:
+        return True
+    request.compact = True
+    if len(bytes(request)) <= LARGEST_DATAGRAM:
+        return True
+    allow = request.headers.get("Allow")
+    request.headers.remove("Allow")  # without it nothing is said of our methods (20.5), and a 405 would say it
+    if len(bytes(request)) <= LARGEST_DATAGRAM:
+        return True
+    if allow is not None:
+        request.headers.add("Allow", allow)
+    return False
 
 
 def our_via(flow: Flow, branch: str) -> Via:

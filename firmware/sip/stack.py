@@ -53,7 +53,7 @@ class Stack:
         return self._random(size).hex()
 
     def branch(self) -> str:
-        return MAGIC_COOKIE + self.text(12)
+        return MAGIC_COOKIE + self.text()
 
     def between(self, low: float, high: float) -> float:
         """A uniformly distributed number."""

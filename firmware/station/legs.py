@@ -178,7 +178,7 @@ class Legs:
             self._engine,
             media,
             reader,
-            secrets.randbits(62),
+            secrets.randbits(31),
             self._on_media,
         )
         leg.direction = direction

@@ -398,10 +398,10 @@ def test_a_call_given_up_is_not_sent_again_for_a_challenge() -> None:
 def test_a_call_hung_up_while_its_second_attempt_waits_for_tcp_is_not_sent() -> None:
     bench = Bench(PBX)
     bench.silent.add(Target("tcp", "10.0.0.2", 5060))
-    number = bench.core.invite(Uri.parse("sip:101@pbx.example"), b"v=0\r\n" + b"a=x\r\n" * 132, 0.0, account="pbx")
+    number = bench.core.invite(Uri.parse("sip:101@pbx.example"), b"v=0\r\n" + b"a=x\r\n" * 140, 0.0, account="pbx")
     sent = bench.request("INVITE")
     assert 1100 < len(bytes(sent)) < 1300
-    bench.receive(reply(sent, 407, headers=(("Proxy-Authenticate", 'Digest realm="pbx", nonce="n1"'),)))
+    bench.receive(reply(sent, 407, headers=(("Proxy-Authenticate", f'Digest realm="pbx", nonce="{200 * "n"}"'),)))
     assert bench.methods() == ["ACK"], "with its credentials it is too large for UDP, and TCP is being tried"
     bench.core.hangup(number, bench.now)
     bench.advance(1)
