@@ -46,6 +46,7 @@ from firmware.sip.types import SECURE, Transport
 from firmware.sip.uri import Uri
 from firmware.station import events
 from firmware.station.events import EventStream, Record
+from firmware.station.sound_check import SoundCheck
 from firmware.station.station import Station
 from firmware.station.status import ControlError
 from firmware.store import Store
@@ -79,13 +80,14 @@ async def run(config: Config) -> None:
 
         station: Station
         camera = hardware.camera if config.media.video else None
+        hands_free = make_hands_free(config, hardware.audio, state_dir)
         engine = Engine(
             audio=lambda: make_audio(hardware.audio),
             camera=(lambda: make_camera(camera)) if camera is not None else None,
             standby_camera=(lambda: make_standby_camera(camera)) if camera is not None else None,
             country=config.station.country,
             ports=config.media.ports,
-            hands_free=make_hands_free(config, hardware.audio, state_dir),
+            hands_free=hands_free,
             call_soon=loop.call_soon_threadsafe,
             on_fault=lambda fault: station.media_fault(fault),
             keys_by=config.access.keys_by,
@@ -138,7 +140,13 @@ async def run(config: Config) -> None:
         except GpioError as error:
             raise StartError(str(error)) from error
         control = ControlServer(
-            run_dir / "portero.sock", station, stream, store, trace, stun_server=config.nat.stun_server
+            run_dir / "portero.sock",
+            station,
+            stream,
+            store,
+            trace,
+            stun_server=config.nat.stun_server,
+            sound_check=SoundCheck(engine, hands_free, state_dir / calibration.FILE_NAME, stream).run,
         )
         try:
             await control.start()

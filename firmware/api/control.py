@@ -10,6 +10,7 @@ A request is one object with a `verb` and its arguments; the answer is `{"ok": t
     keys    keys                              -> {"press": 13, "leg": "13.1", "keys": 4}
     message target text                       -> {"message": 1, "target": "101"}
     unlock  door                              -> {"door": "street", "pulse_ms": 3000}
+    audio   action (loop, calibrate)          -> firmware.station.sound_check.SoundCheck.run
     nat     [server]                          -> firmware.net.nat_discovery.Nat, with "turn" and "words"
     events  [last] [press] [since] [follow]   -> {"events": [...]}; with follow, then each new one as
                                                  {"event": {...}}, at last {"end": "why"}
@@ -33,7 +34,7 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,7 +87,9 @@ class ControlServer:
         trace: Trace | None = None,
         *,
         stun_server: str = "",
+        sound_check: Callable[[str], Awaitable[dict[str, object]]] | None = None,
     ) -> None:
+        self._sound_check = sound_check
         self._stun_server = stun_server
         self._trace = trace or Trace()
         self._path = path
@@ -197,6 +200,8 @@ class ControlServer:
             case "unlock":
                 user = await asyncio.to_thread(_user, writer)
                 result = station.unlock(request.text("door"), user)
+            case "audio" if self._sound_check is not None:
+                result = await self._sound_check(request.text("action"))
             case "nat":
                 result = await _nat(request.text("server") or self._stun_server)
             case "events":
@@ -206,7 +211,7 @@ class ControlServer:
             case "sip":
                 result = await asyncio.to_thread(self._sip, request, self._trace.entries())
             case _:
-                known = "status, press, call, hangup, keys, message, unlock, nat, events, why, sip"
+                known = "status, press, call, hangup, keys, message, unlock, audio, nat, events, why, sip"
                 raise ControlError(f'there is no verb "{request.verb[:40]}"; known: {known}')
         return await result if inspect.isawaitable(result) else result
 

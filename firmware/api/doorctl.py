@@ -25,6 +25,7 @@ DONE, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
 MOST_DEMOS = 9  # of one user at a time
 RUN_DIR, STATE_DIR = "/run/portero", "/var/lib/portero"
 ANSWER_S = 10.0  # the station answers within milliseconds, an unlock within two seconds
+CHECK_S = 60.0  # a calibration plays for thirteen seconds and computes on a slow board
 LAST_STEPS = 100  # of SIP, where no number is given
 
 Json = dict[str, Any]
@@ -99,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--press", type=_count, default=0, metavar="N", help="of one press only")
     events.add_argument("--last", "-n", type=_count, default=0, metavar="N", help="so many events (else 20)")
     events.add_argument("--since", type=_number, default=None, metavar="SEQ", help="those after event number SEQ")
+    audio = verb("audio", "try speaker, microphone and echo canceller, or calibrate them")
+    audio.add_argument(
+        "action",
+        metavar="ACTION",
+        choices=("loop", "calibrate"),
+        help="loop: play into the niche and say what comes back; calibrate: set delay, level and ceiling by it",
+    )
     nat = verb("nat", "find out what NAT or firewall is on the way to the Internet, and whether calls need TURN")
     nat.add_argument("--server", metavar="HOST", help="STUN server to ask (else nat.stun_server)")
     why = verb("why", "show a press as a timeline and name the step that failed")
@@ -141,7 +149,8 @@ def _run(arguments: argparse.Namespace) -> int:
     request: Json = {"verb": arguments.verb}
     if arguments.verb == "sip" and not (arguments.last or arguments.json or arguments.pcap):
         arguments.last = LAST_STEPS
-    for name in ("button", "target", "text", "keys", "door", "press", "last", "since", "follow", "call", "server"):
+    arguments_of_verbs = "button target text keys door press last since follow call server action"
+    for name in arguments_of_verbs.split():
         if getattr(arguments, name, None):
             request[name] = getattr(arguments, name)
     if getattr(arguments, "since", None) == 0:
@@ -153,6 +162,12 @@ def _run(arguments: argparse.Namespace) -> int:
             raise
         return _from_store(arguments, state_dir, error)
     with station.socket:
+        if arguments.verb == "audio":
+            if not arguments.json:
+                print(
+                    "doorctl: listen: sweeps, then a hissing voice, a quarter of a minute at most", file=sys.stderr
+                )
+            station.socket.settimeout(CHECK_S)
         result = station.ask(request)
         if arguments.verb == "events":
             return _print_events(arguments, result["events"], station)
@@ -162,7 +177,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(result, ensure_ascii=False))
     else:
         _print(arguments.verb, result)
-    return DONE
+    return FAILED if arguments.verb == "audio" and not result["ok"] else DONE
 
 
 # --- the station ---------------------------------------------------------------------------------------------
@@ -432,6 +447,8 @@ def _print(verb: str, result: Json) -> None:
             _say(f"press {result['press']}: {result['keys']} keys pressed")
         case "unlock":
             _say(f"{result['door']} is open for {result['pulse_ms'] / 1000:g} s")
+        case "audio":
+            _say(*sound_lines(result))
         case "nat":
             _say(*result["words"])
 
@@ -440,6 +457,24 @@ def _say(*lines: str) -> None:
     """Print lines that may hold a stranger's words: a caller's name must not command the technician's terminal."""
     for line in lines:
         print("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line))
+
+
+def sound_lines(check: Json) -> Iterator[str]:
+    """`doorctl audio` as text."""
+    yield f"Street noise       {check['noise_db']:.0f} dBFS"
+    if check["delay_ms"] is not None:
+        coupling = f"{check['coupling_db']:+.0f} dB against what is played"
+        yield f"Speaker heard      after {check['delay_ms']:.0f} ms, {coupling}"
+    if check["margin_db"] is not None:
+        yield f"Far end's own echo {check['margin_db']:.0f} dB below its voice (canceller: {check['canceller']})"
+    if check.get("saved"):
+        yield (
+            f"Set                speaker {check['level_db']:+.1f} dB, ceiling {check['ceiling_db']:.1f} dBFS, "
+            f"canceller {check['reference_delay_ms']:.0f} ms late"
+        )
+    for wrong in check["wrong"]:
+        yield f"Wrong: {wrong}"
+    yield "All is well" if check["ok"] else "Not calibrated" if check.get("saved") is False else "Not well"
 
 
 def status_lines(status: Json) -> Iterator[str]:

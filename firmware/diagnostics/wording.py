@@ -116,6 +116,10 @@ def _describe_station(event: Event) -> str:
             return f"{event.watcher} watches the state of the door ({event.proven})"
         case events.WatcherChanged():
             return f"{event.watcher} watches the door no longer: {event.reason}"
+        case events.SoundChecked():
+            what = "sound calibrated" if event.action == "calibrate" else "sound checked"
+            margin = f", margin {event.margin_db:.0f} dB" if event.margin_db else ""
+            return f"{what}: {'works' if event.works else event.wrong}{margin}"
         case events.Fault():
             return f"fault: {event.where}: {event.what}; {event.remedy}"
         case events.FaultCleared():

@@ -24,6 +24,7 @@ from firmware.media.handsfree import HandsFree
 from firmware.media.leg import KEYS_BY, Inbox, MediaLeg
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.sound_card import SoundCard
+from firmware.media.sound_check import Probe
 from firmware.media.stream import RtpStream, Wire
 from firmware.media.tick import Tick
 from firmware.media.tones import COUNTRIES, TonePlayer, tone
@@ -87,6 +88,7 @@ class Engine:
         self._legs: tuple[MediaLeg, ...] = ()
         self._failed_ticks = 0
         self._idle_ticks = 0
+        self._interrupt: Callable[[], None] = lambda: None
         self._closed = False
         self._feed = CameraFeed(camera, self._fault, standby_camera) if camera is not None else None
 
@@ -108,6 +110,7 @@ class Engine:
         """
         if self._closed:
             raise RuntimeError("the engine is closed")
+        self._end_probe()
         try:
             loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
@@ -284,9 +287,54 @@ class Engine:
         with self._lock:
             if self._closed:
                 return
+            if player is not None:
+                self._end_probe()
             self._tick.play_tone(player)
             if player is not None:
                 self._ensure_thread()
+
+    # --- sound check ---------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Somebody hears the door, or the visitor hears something."""
+        return bool(self._legs) or self._tick.sounds
+
+    @property
+    def bus_hz(self) -> int:
+        """The rate of the sound between legs and sound card, as long as no leg comes or goes."""
+        return self._tick.wanted_hz
+
+    async def probe(self, sound: bytes) -> bytes:
+        """Play `sound` (S16LE at `bus_hz`) to the speaker as it is, and return what the microphone heard
+        meanwhile. RuntimeError while a call or another probe goes on, or where one came in between."""
+        if self._closed or self.busy or self._tick.probe is not None:
+            raise RuntimeError("the sound card is in use")
+        ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        probe = Probe(sound)
+
+        def done(probe: Probe) -> None:
+            self._soon(lambda: None if ended.done() else ended.set_result(bytes(probe.recorded)))
+
+        def interrupted() -> None:
+            if not ended.done():
+                ended.set_exception(RuntimeError("a call came in between"))
+
+        self._interrupt = interrupted
+        self._tick.on_probed = done
+        self._tick.probe = probe
+        try:
+            with self._lock:
+                self._ensure_thread()
+            return await ended
+        finally:
+            self._tick.probe = None
+
+    def _end_probe(self) -> None:
+        """A call comes first."""
+        if self._tick.probe is not None:
+            self._tick.probe = None
+            self._soon(self._interrupt)
 
     # --- the audio thread ----------------------------------------------------------------------------------
 
@@ -298,14 +346,14 @@ class Engine:
             self._thread, self._ending = thread, None
 
     def _wanted(self) -> bool:
-        if self._legs or self._tick.sounds:
+        if self._legs or self._tick.sounds or self._tick.probe is not None:
             self._idle_ticks = 0
             return True
         if self._idle_ticks < _LINGER_TICKS and not self._closed:
             self._idle_ticks += 1
             return True
         with self._lock:
-            if self._legs or self._tick.sounds:
+            if self._legs or self._tick.sounds or self._tick.probe is not None:
                 return True
             self._ending, self._thread = self._thread, None
             return False
@@ -365,6 +413,7 @@ class Engine:
     def close(self) -> None:
         """Close all legs, stop tone, audio thread and camera. The engine cannot be used again."""
         self._closed = True
+        self._end_probe()
         for leg in self._legs:
             leg.close()
         with self._lock:

@@ -75,6 +75,7 @@ class HandsFree:
         make: Callable[..., EchoCanceller] = make_canceller,
     ) -> None:
         self.rate_hz = rate_hz
+        self.wanted = settings.canceller
         self.canceller = "none"  # that works
         self._settings = settings
         self._minute_of_day = minute_of_day
@@ -107,8 +108,7 @@ class HandsFree:
 
     def load(self) -> None:
         """The configured canceller, or the next simpler one that this machine has."""
-        wanted = self._settings.canceller
-        for kind in CANCELLERS[CANCELLERS.index(wanted) :]:
+        for kind in CANCELLERS[CANCELLERS.index(self.wanted) :]:
             try:
                 echo = self._make(kind, self.rate_hz, suppression=self._settings.suppression)
             except CancellerMissing as missing:

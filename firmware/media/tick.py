@@ -20,6 +20,7 @@ from firmware.media.codec import FRAME_MS, NARROWBAND_HZ
 from firmware.media.handsfree import HandsFree
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.resampler import Resampler
+from firmware.media.sound_check import Probe
 from firmware.media.stream import RtpStream
 from firmware.media.tones import TonePlayer
 from firmware.media.video import VideoStream
@@ -106,6 +107,8 @@ class Tick:
         self.wanted_hz = NARROWBAND_HZ
         self._microphone_rates = Resampler(NARROWBAND_HZ, NARROWBAND_HZ)
         self._tone_rates = Resampler(NARROWBAND_HZ, NARROWBAND_HZ)
+        self.probe: Probe | None = None
+        self.on_probed: Callable[[Probe], None] | None = None
         self._tone_lock = threading.Lock()
         self._tone: TonePlayer | None = None
         self._next_tone: TonePlayer | None = None
@@ -132,6 +135,9 @@ class Tick:
         """Do it. `microphone` is the frame that was captured last; its length says the rate of the bus."""
         now = time.monotonic()
         self.pace.tick(now)
+        if self.probe is not None:
+            self._probe(self.probe, microphone, write)
+            return
         self.sockets.drain(now, time.time() - now)
         for wired in self.wired:
             wired.drain()
@@ -179,6 +185,14 @@ class Tick:
         if rates.from_hz != bus_hz or rates.to_hz != rate_hz:
             rates = self._microphone_rates = Resampler(bus_hz, rate_hz)
         return rates.convert(microphone)
+
+    def _probe(self, probe: Probe, microphone: bytes, write: Callable[[bytes], None]) -> None:
+        frame = probe.exchange(microphone)
+        write(frame or bytes(len(microphone)))
+        if not frame:
+            self.probe = None
+            if self.on_probed is not None:
+                self.on_probed(probe)
 
     def _tone_frame(self, bus_hz: int) -> bytes | None:
         with self._tone_lock:

@@ -458,6 +458,17 @@ class FaultCleared(Event):
     where: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoundChecked(Event):
+    """A technician tried speaker, microphone and canceller, or had them calibrated. `wrong`: in words."""
+
+    kind: ClassVar[str] = "sound-checked"
+    action: str  # "loop", "calibrate"
+    works: bool
+    wrong: str = ""
+    margin_db: float = 0.0  # by so much the far end's own voice comes back quieter; 0: not measured
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """An event with its number and times. `monotonic_s` orders, `wall_s` (Unix seconds) is for people."""

@@ -85,6 +85,21 @@ class StrawStation:
         self.asked.append(("message", target, text))
         return {"message": 1, "target": target}
 
+    async def sound_check(self, action: str) -> dict[str, object]:
+        self.asked.append(("audio", action))
+        if action == "calibrate":
+            raise ControlError("the door is in a call; end it first with: doorctl hangup")
+        return {
+            "ok": False,
+            "wrong": ["the microphone clips: turn its gain down"],
+            "delay_ms": 81.2,
+            "coupling_db": -12.4,
+            "noise_db": -61.0,
+            "clipped": True,
+            "canceller": "webrtc",
+            "margin_db": 34.5,
+        }
+
     async def unlock(self, door: str, user: str) -> dict[str, object]:
         self.asked.append(("unlock", door, user))
         await asyncio.sleep(0)
@@ -143,7 +158,9 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
     store.start(lambda event: None)
     station = StrawStation()
     trace = Trace()
-    server = ControlServer(folder / "run" / "portero.sock", station, stream, store, trace)
+    server = ControlServer(
+        folder / "run" / "portero.sock", station, stream, store, trace, sound_check=station.sound_check
+    )
     await server.start()
     house = House(folder / "run" / "portero.sock", station, stream, store, server, trace)
     try:

@@ -314,3 +314,28 @@ def test_a_command_starts_with_the_standard_library_alone(tmp_path: Path) -> Non
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split() == ["firmware", "firmware.api", "firmware.api.doorctl"]
+
+
+def test_a_sound_check_is_told_line_by_line_and_its_status_says_whether_all_is_well(house: Any) -> None:
+    async def scene() -> None:
+        async with house() as h:
+            run_dir = str(h.path.parent)
+            said = await doorctl("audio", "loop", "--run-dir", run_dir)
+            assert said.code == 1
+            assert said.out.splitlines() == [
+                "Street noise       -61 dBFS",
+                "Speaker heard      after 81 ms, -12 dB against what is played",
+                "Far end's own echo 34 dB below its voice (canceller: webrtc)",
+                "Wrong: the microphone clips: turn its gain down",
+                "Not well",
+            ]
+            said = await doorctl("audio", "loop", "--json", "--run-dir", run_dir)
+            assert said.code == 1
+            assert json.loads(said.out)["delay_ms"] == 81.2
+            said = await doorctl("audio", "calibrate", "--run-dir", run_dir)
+            assert said.code == 1
+            assert "the door is in a call; end it first with: doorctl hangup" in said.error
+            assert (await doorctl("audio", "sing", "--run-dir", run_dir)).code == 2
+            assert h.station.asked == [("audio", "loop"), ("audio", "loop"), ("audio", "calibrate")]
+
+    asyncio.run(scene())
