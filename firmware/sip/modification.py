@@ -131,6 +131,9 @@ class Modification:
 
     def _postponed(self, response: Response) -> None:
         self._session.step("our offer is refused")
+        if self._limit is not None:  # of the INVITE that has had its final answer
+            self._limit.cancel()
+            self._limit = None
         if self._offer:
             self._stack.emit(OfferRefused(self._call.number, 491, response.reason_phrase, again=True))
 

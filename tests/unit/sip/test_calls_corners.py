@@ -188,3 +188,17 @@ def test_a_peer_that_wants_to_hear_no_more_of_its_transfer_is_told_no_more() -> 
     bench.receive(reply(bench.request("NOTIFY"), 481))
     bench.core.transfer_progress(number, 200, "OK", bench.now)
     assert bench.sent() == []
+
+
+def test_a_reinvite_that_rang_before_its_491_is_not_cancelled_while_it_waits_for_its_turn():
+    bench = Bench()
+    number, _ = talking(bench)
+    bench.core.reoffer(number, HOLD, bench.now)
+    again = bench.request("INVITE")
+    bench.receive(reply(again, 100, ""))
+    bench.receive(reply(again, 491))
+    bench.events()
+    bench.sent()
+    bench.advance(100)
+    assert bench.of(OfferRefused) == []
+    assert bench.methods() == []
