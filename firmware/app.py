@@ -147,6 +147,7 @@ async def run(config: Config) -> None:
             trace,
             stun_server=config.nat.stun_server,
             sound_check=SoundCheck(engine, hands_free, state_dir / calibration.FILE_NAME, stream).run,
+            camera=engine,
         )
         try:
             await control.start()

@@ -11,6 +11,8 @@ A request is one object with a `verb` and its arguments; the answer is `{"ok": t
     message target text                       -> {"message": 1, "target": "101"}
     unlock  door                              -> {"door": "street", "pulse_ms": 3000}
     audio   action (loop, calibrate)          -> firmware.station.sound_check.SoundCheck.run
+    snapshot [follow]                         -> {"width": 640, "height": 480, "taken": 1795.., "jpeg": base64};
+                                                 with follow, then each new one as {"picture": {...}}
     nat     [server]                          -> firmware.net.nat_discovery.Nat, with "turn" and "words"
     events  [last] [press] [since] [follow]   -> {"events": [...]}; with follow, then each new one as
                                                  {"event": {...}}, at last {"end": "why"}
@@ -34,11 +36,12 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from firmware.api.pictures import Watched, pictures
 from firmware.diagnostics.ladder import CallFilter, of_calls, servers_of
 from firmware.diagnostics.why import explain
 from firmware.event_json import dumps, press_of, to_json
@@ -88,8 +91,10 @@ class ControlServer:
         *,
         stun_server: str = "",
         sound_check: Callable[[str], Awaitable[dict[str, object]]] | None = None,
+        camera: Watched | None = None,
     ) -> None:
         self._sound_check = sound_check
+        self._camera = camera
         self._stun_server = stun_server
         self._trace = trace or Trace()
         self._path = path
@@ -163,13 +168,13 @@ class ControlServer:
                 continue
             try:
                 request = _Request(line)
-                follow = request.verb in ("events", "sip") and request.flag("follow")
+                follow = request.verb in ("events", "sip", "snapshot") and request.flag("follow")
             except ControlError as error:
                 await _send(writer, _error(str(error)))
                 continue
             if follow:
-                following = self._follow_sip if request.verb == "sip" else self._follow
-                await following(request, reader, writer)
+                ways = {"events": self._follow, "sip": self._follow_sip, "snapshot": self._follow_camera}
+                await ways[request.verb](request, reader, writer)
                 return
             await _send(writer, request.identified(await self._answer(request, writer)))
 
@@ -204,6 +209,9 @@ class ControlServer:
                 result = await self._sound_check(request.text("action"))
             case "nat":
                 result = await _nat(request.text("server") or self._stun_server)
+            case "snapshot":
+                async with contextlib.aclosing(self._pictures()) as found:
+                    result = await anext(found)
             case "events":
                 result = {"events": list(map(to_json, await asyncio.to_thread(self._events, request)))}
             case "why":
@@ -211,7 +219,7 @@ class ControlServer:
             case "sip":
                 result = await asyncio.to_thread(self._sip, request, self._trace.entries())
             case _:
-                known = "status, press, call, hangup, keys, message, unlock, audio, nat, events, why, sip"
+                known = "status, press, call, hangup, keys, message, unlock, audio, snapshot, nat, events, why, sip"
                 raise ControlError(f'there is no verb "{request.verb[:40]}"; known: {known}')
         return await result if inspect.isawaitable(result) else result
 
@@ -281,6 +289,32 @@ class ControlServer:
             _write(writer, request.identified(_error(str(error))))
         finally:
             drop()
+            hung_up.cancel()
+
+    # --- the camera ----------------------------------------------------------------------------------------
+
+    def _pictures(self) -> AsyncGenerator[Answer, None]:
+        if self._camera is None:
+            raise ControlError("this station has no media")
+        return pictures(self._camera)
+
+    async def _follow_camera(
+        self, request: "_Request", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """One picture after the other, the newest each time: a slow reader gets fewer."""
+        hung_up = asyncio.ensure_future(_end_of(reader))
+        first = True
+        try:
+            async with contextlib.aclosing(self._pictures()) as found:
+                async for picture in found:
+                    answer = {"ok": True, "result": picture} if first else {"picture": picture}
+                    await _send(writer, request.identified(answer) if first else answer)
+                    first = False
+                    if hung_up.done():
+                        return
+        except ControlError as error:
+            _write(writer, request.identified(_error(str(error))) if first else {"end": str(error)})
+        finally:
             hung_up.cancel()
 
     # --- the trace of SIP ----------------------------------------------------------------------------------

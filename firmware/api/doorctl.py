@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except Refused as error:
         return _complain(arguments, str(error), FAILED)
     except KeyboardInterrupt:
-        return 130 if arguments.verb not in ("events", "sip") else DONE
+        return 130 if arguments.verb not in ("events", "sip", "snapshot") else DONE
     except BrokenPipeError:
         # The reader of our output has enough: `doorctl events | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ACTION",
         choices=("loop", "calibrate"),
         help="loop: play into the niche and say what comes back; calibrate: set delay, level and ceiling by it",
+    )
+    snapshot = verb("snapshot", "take a picture with the station's camera")
+    snapshot.add_argument(
+        "file", metavar="FILE", nargs="?", default="snapshot.jpg", help="where to (else snapshot.jpg; -: stdout)"
+    )
+    snapshot.add_argument(
+        "--follow", "-f", action="store_true", help="go on, until Ctrl-C: FILE anew each time, stdout as MJPEG"
     )
     nat = verb("nat", "find out what NAT or firewall is on the way to the Internet, and whether calls need TURN")
     nat.add_argument("--server", metavar="HOST", help="STUN server to ask (else nat.stun_server)")
@@ -171,6 +178,8 @@ def _run(arguments: argparse.Namespace) -> int:
         result = station.ask(request)
         if arguments.verb == "events":
             return _print_events(arguments, result["events"], station)
+        if arguments.verb == "snapshot":
+            return _write_pictures(arguments, result, station)
         if arguments.verb == "sip":
             return _print_sip(arguments, result, station)
     if arguments.json:
@@ -369,6 +378,32 @@ def _print_events(arguments: argparse.Namespace, events: list[Json], station: _S
     raise Refused("the station hung up; see its journal")
 
 
+def _write_pictures(arguments: argparse.Namespace, picture: Json, station: _Station) -> int:
+    """The picture, and with --follow those to come. What is said of one goes to where no picture goes."""
+    from base64 import b64decode
+
+    to_stdout = arguments.file == "-"
+    pictures = _followed(arguments, [picture], station, "picture")
+    for number, one in enumerate(pictures):
+        data = b64decode(one.pop("jpeg"))
+        if to_stdout:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+            continue
+        # Whoever looks at the file at this moment sees the old picture or the new one, never half of each.
+        try:
+            part = Path(f"{arguments.file}.part")
+            part.write_bytes(data)
+            part.replace(arguments.file)
+        except OSError as error:
+            raise Refused(f"{arguments.file}: {error.strerror}") from None
+        if arguments.json:
+            print(json.dumps({"file": arguments.file, "bytes": len(data), **one}), flush=True)
+        elif not number:
+            _say(f"{arguments.file}: {one['width']}x{one['height']}, {len(data) / 1000:.0f} kB")
+    return DONE
+
+
 def _print_sip(arguments: argparse.Namespace, result: Json, station: _Station) -> int:
     """The trace, and with --follow what comes: as JSON lines, as a capture file, or drawn."""
     header, entries = result["header"], result["entries"]
@@ -414,7 +449,9 @@ def _print_sip(arguments: argparse.Namespace, result: Json, station: _Station) -
     return DONE
 
 
-def _followed(arguments: argparse.Namespace, entries: list[Json], station: _Station) -> Iterator[Json]:
+def _followed(
+    arguments: argparse.Namespace, entries: list[Json], station: _Station, name: str = "entry"
+) -> Iterator[Json]:
     """The entries, and with --follow those to come."""
     yield from entries
     if not arguments.follow:
@@ -423,7 +460,7 @@ def _followed(arguments: argparse.Namespace, entries: list[Json], station: _Stat
     for line in station.follow():
         if "end" in line:
             raise Refused(line["end"])
-        yield line["entry"]
+        yield line[name]
     raise Refused("the station hung up; see its journal")
 
 

@@ -25,6 +25,7 @@ from firmware.media.leg import KEYS_BY, Inbox, MediaLeg
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.sound_card import SoundCard
 from firmware.media.sound_check import Probe
+from firmware.media.stills import Jpeg, Stills
 from firmware.media.stream import RtpStream, Wire
 from firmware.media.tick import Tick
 from firmware.media.tones import COUNTRIES, TonePlayer, tone
@@ -91,6 +92,7 @@ class Engine:
         self._interrupt: Callable[[], None] = lambda: None
         self._closed = False
         self._feed = CameraFeed(camera, self._fault, standby_camera) if camera is not None else None
+        self._stills: Stills | None = None
 
     # --- legs ----------------------------------------------------------------------------------------------
 
@@ -239,6 +241,22 @@ class Engine:
         """Open the camera now and keep it open, instead of with the first call."""
         if self._feed is not None:
             self._feed.warm()
+
+    def watch_camera(self, on_picture: Callable[[Jpeg], None], every_s: float) -> Callable[[], None]:
+        """Give `on_picture` a JPEG each `every_s`, on the loop's thread; returns what ends that.
+
+        LookupError where there is no camera.
+        """
+        if self._feed is None:
+            raise LookupError("there is no camera in board.toml, or media.video is false")
+        if self._stills is None:
+            self._stills = Stills(self._feed)
+        return self._stills.watch(lambda picture: self._soon(lambda: on_picture(picture)), every_s)
+
+    @property
+    def camera_fault(self) -> str:
+        """Why there are no pictures; empty while all is well."""
+        return self._feed.fault if self._feed is not None else ""
 
     def configure_camera(self, bitrate_bps: int, frame_rate: float) -> None:
         """From any thread: the picture of all legs at most at that rate until the last of them has left."""

@@ -323,8 +323,8 @@ class CameraFeed:
 
     def broke(self, what: str) -> None:
         """Report a fault, once."""
-        log.warning("camera: %s", what)
         if what != self.fault:
+            log.warning("camera: %s", what)
             self.fault = what
             self._on_fault(MediaFault("camera", what))
 

@@ -23,14 +23,8 @@ BUTTON, DOOR, CODE = "flat", "street", "4711"
 PULSE_MS = 800
 RELAY_LINE = 5
 
+_CAMERA = {"driver": "simulated", "width": 320, "height": 240, "fps": 15, "bitrate_kbps": 300}
 _BOARD = """\
-[camera]
-driver = "simulated"
-width = 320
-height = 240
-fps = 15
-bitrate_kbps = 300
-
 [audio]
 driver = "simulated"
 rate_hz = {sound_hz}
@@ -82,6 +76,7 @@ class Portero:
         account: Section | None = None,
         button: Section | None = None,
         stage: Section | None = None,
+        camera: Section | None = None,
         ca_file: Path | None = None,
         fingerprint: str = "",
         certificate: Certificate | None = None,
@@ -90,7 +85,8 @@ class Portero:
     ) -> None:
         """`account` has more keys of the account at `server` (None takes one away), `ca_file` who signed that
         server's certificate, `fingerprint` which one it is. With a `certificate` phones may come by TLS, to
-        the port above `sip_port`. `button` and `stage` have more keys of the button and of each of its stages.
+        the port above `sip_port`. `button` and `stage` have more keys of the button and of each of its stages,
+        `camera` is the board's in place of the simulated one.
         `microphone_file` is a WAV file that is heard at the door over and over, in place of a tone.
         `within` is a command that runs the station, such as networks.Network.enter."""
         self.folder = folder
@@ -106,7 +102,8 @@ class Portero:
         microphone = f"microphone_tone_hz = {microphone_hz}"
         if microphone_file is not None:
             microphone = f'microphone_file = "{microphone_file}"'
-        board.write_text(_BOARD.format(microphone=microphone, sound_hz=sound_hz, relay_line=RELAY_LINE))
+        sound = _BOARD.format(microphone=microphone, sound_hz=sound_hz, relay_line=RELAY_LINE)
+        board.write_text(_table("[camera]", camera or _CAMERA) + sound)
         shown = f"[{host}]" if ":" in host else host
         own: dict[str, dict[str, object]] = {
             "station": {"board": str(board), "run_dir": str(self._run), "state_dir": str(self._state)},
