@@ -401,9 +401,9 @@ class Machine:
         lines = []
         for line in request.data.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]:
             name = line.partition(b":")[0].lower()
-            if name in (b"via", b"from", b"call-id", b"cseq", b"record-route"):
+            if name in (b"via", b"v", b"from", b"f", b"call-id", b"i", b"cseq", b"record-route"):
                 lines.append(line)
-            elif name == b"to":
+            elif name in (b"to", b"t"):
                 lines.append(line if request.to_tag or status == 100 else line + b";tag=" + tag.encode())
         extra = {
             401: b'WWW-Authenticate: Digest realm="r", nonce="n%d", qop="auth"' % (a % 5),

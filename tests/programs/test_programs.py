@@ -51,7 +51,7 @@ def test_programs_reach_every_kind_of_event(monkeypatch: pytest.MonkeyPatch) -> 
         original(self, node, event)  # type: ignore[arg-type]
 
     monkeypatch.setattr(World, "_told", count)
-    for seed in range(60):
+    for seed in range(80):
         run(program_of(seed, LENGTH))
     wanted = {
         *("InviteSent", "CallTrying", "CallProgress", "CallAnswered", "CallEnded", "IncomingCall", "InfoReceived"),

@@ -47,15 +47,16 @@ LONG_S = 400.0  # after this all timers of a world left alone have rung: 64*T1 a
 _MOST_FLYING = 64
 
 _head = re.compile(rb"([^ ]+) ([^ \r]+)")
-_call_id = re.compile(rb"\r\nCall-ID: ([^\r]*)", re.IGNORECASE)
+_call_id = re.compile(rb"\r\n(?:Call-ID|i): ([^\r]*)", re.IGNORECASE)
 _cseq = re.compile(rb"\r\nCSeq: (\d{1,15}) ([^\r]*)", re.IGNORECASE)
 _tag = {
-    name: re.compile(rb"\r\n" + name + rb": [^\r]*?;\s*tag=([^;\r]*)", re.IGNORECASE) for name in (b"From", b"To")
+    name: re.compile(rb"\r\n(?:" + name + b"|" + name[:1] + rb"): [^\r]*?;\s*tag=([^;\r]*)", re.IGNORECASE)
+    for name in (b"From", b"To")
 }
-_branch = re.compile(rb"\r\nVia: [^\r,]*?branch=([^;,\r]*)", re.IGNORECASE)
+_branch = re.compile(rb"\r\n(?:Via|v): [^\r,]*?branch=([^;,\r]*)", re.IGNORECASE)
 _expires = re.compile(rb"\r\nExpires: (\d+)", re.IGNORECASE)
 _version = re.compile(rb"<dialog-info [^>]*version=\"(\d+)\"")
-_tcp_contact = re.compile(rb"\r\n(?:Contact|Record-Route): [^\r]*transport=tcp", re.IGNORECASE)
+_tcp_contact = re.compile(rb"\r\n(?:Contact|m|Record-Route): [^\r]*transport=tcp", re.IGNORECASE)
 
 
 class Broken(AssertionError):
