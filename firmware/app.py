@@ -12,11 +12,11 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import board
 from drivers.audio.base import AudioDevice, AudioError
@@ -30,9 +30,7 @@ from firmware.config import Config
 from firmware.config import Sip as SipSection
 from firmware.config.forms import minutes, split_listen_address
 from firmware.event_json import fields_of, kind_of
-from firmware.media import calibration
 from firmware.media.engine import Engine
-from firmware.media.handsfree import HandsFree, HandsFreeSettings
 from firmware.net.door_client import DoorClient
 from firmware.net.instance_id import instance_urn
 from firmware.net.network_watch import NetworkWatch
@@ -46,10 +44,13 @@ from firmware.sip.types import SECURE, Transport
 from firmware.sip.uri import Uri
 from firmware.station import events
 from firmware.station.events import EventStream, Record
-from firmware.station.sound_check import SoundCheck
 from firmware.station.station import Station
 from firmware.station.status import ControlError
 from firmware.store import Store
+
+if TYPE_CHECKING:
+    from firmware.media.handsfree import HandsFree
+    from firmware.station.sound_check import SoundCheck
 
 log = logging.getLogger("portero")
 EARLY_IMPORTS_S = 0.2  # after registration was begun
@@ -146,7 +147,7 @@ async def run(config: Config) -> None:
             store,
             trace,
             stun_server=config.nat.stun_server,
-            sound_check=SoundCheck(engine, hands_free, state_dir / calibration.FILE_NAME, stream).run,
+            sound_check=make_sound_check(engine, hands_free, state_dir, stream),
             camera=engine,
         )
         try:
@@ -298,12 +299,15 @@ def make_audio(spec: board.AudioSpec) -> AudioDevice:
     )
 
 
-def make_hands_free(config: Config, spec: board.AudioSpec, state_dir: Path) -> HandsFree | None:
+def make_hands_free(config: Config, spec: board.AudioSpec, state_dir: Path) -> "HandsFree | None":
     """None where the board has no canceller and the configuration names none."""
     section = config.audio
     canceller = section.canceller or spec.canceller
     if not canceller:
         return None
+    from firmware.media import calibration
+    from firmware.media.handsfree import HandsFree, HandsFreeSettings
+
     settings = HandsFreeSettings(
         canceller=canceller,
         suppression=section.noise_suppression,
@@ -315,6 +319,24 @@ def make_hands_free(config: Config, spec: board.AudioSpec, state_dir: Path) -> H
         half_duplex=section.half_duplex,
     )
     return HandsFree(settings, calibration.load(state_dir / calibration.FILE_NAME), Engine.HANDS_FREE_HZ)
+
+
+def make_sound_check(
+    engine: Engine, hands_free: "HandsFree | None", state_dir: Path, stream: EventStream
+) -> Callable[[str], Awaitable[dict[str, object]]]:
+    """Its modules come with its first use, which is rare."""
+
+    @cache
+    def check() -> "SoundCheck":
+        from firmware.media import calibration
+        from firmware.station.sound_check import SoundCheck
+
+        return SoundCheck(engine, hands_free, state_dir / calibration.FILE_NAME, stream)
+
+    async def run(action: str) -> dict[str, object]:
+        return await check().run(action)
+
+    return run
 
 
 def make_camera(spec: board.CameraSpec) -> Camera:

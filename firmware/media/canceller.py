@@ -7,7 +7,6 @@ does, but seconds to learn and little patience with a speaker that distorts. Bot
 mono. Libraries are loaded when a canceller is made.
 """
 
-import ctypes
 from typing import Any, Protocol
 
 CANCELLERS = ("webrtc", "speex", "none")
@@ -85,6 +84,8 @@ _PREPROCESS_SET_ECHO_STATE = 24
 
 class SpeexCanceller:
     def __init__(self, rate_hz: int, suppression: int = 1) -> None:
+        import ctypes
+
         try:
             library = ctypes.CDLL("libspeexdsp.so.1")
         except OSError as error:
@@ -118,7 +119,9 @@ class SpeexCanceller:
             self._library.speex_echo_state_destroy(self._echo)
 
 
-def _declare(library: ctypes.CDLL) -> None:
+def _declare(library: Any) -> None:
+    import ctypes
+
     pointer, number, sound = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
     for name, result, arguments in (
         ("speex_echo_state_init", pointer, (number, number)),

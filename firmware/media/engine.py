@@ -20,11 +20,10 @@ from firmware.media.audio import AudioStream
 from firmware.media.codec import NARROWBAND_HZ, WIDEBAND_HZ
 from firmware.media.events import Digit, DigitSource, MediaEvent, MediaFault
 from firmware.media.feed import CameraFeed
-from firmware.media.handsfree import HandsFree
 from firmware.media.leg import KEYS_BY, Inbox, MediaLeg
+from firmware.media.probe import Probe
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.sound_card import SoundCard
-from firmware.media.sound_check import Probe
 from firmware.media.stills import Jpeg, Stills
 from firmware.media.stream import RtpStream, Wire
 from firmware.media.tick import Tick
@@ -35,6 +34,7 @@ from firmware.net.rtp_port import VIDEO_DSCP, RtpPort
 if TYPE_CHECKING:
     from drivers.audio.base import AudioDevice
     from drivers.camera.base import Camera
+    from firmware.media.handsfree import HandsFree
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Engine:
         standby_camera: "Callable[[], Camera] | None" = None,
         country: str = "es",
         ports: tuple[int, int] | None = None,
-        hands_free: HandsFree | None = None,
+        hands_free: "HandsFree | None" = None,
         call_soon: Callable[[Callable[[], None]], object],
         on_fault: Callable[[MediaFault], None] | None = None,
         keys_by: Collection[DigitSource] = KEYS_BY,

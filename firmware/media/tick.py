@@ -14,16 +14,19 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from firmware.media.audio import AudioStream
 from firmware.media.codec import FRAME_MS, NARROWBAND_HZ
-from firmware.media.handsfree import HandsFree
+from firmware.media.probe import Probe
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.resampler import Resampler
-from firmware.media.sound_check import Probe
 from firmware.media.stream import RtpStream
 from firmware.media.tones import TonePlayer
 from firmware.media.video import VideoStream
+
+if TYPE_CHECKING:
+    from firmware.media.handsfree import HandsFree
 
 Reader = Callable[[float, float], None]
 
