@@ -6,7 +6,7 @@ The door's room is the simulated sound card's, and then ALSA's over PulseAudio.
 import asyncio
 import statistics
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,10 @@ from firmware.media.calibration import Calibration
 from firmware.media.engine import Engine
 from firmware.media.handsfree import HandsFree, HandsFreeSettings
 from tests.support.media import agreement, audio, until
+from tests.support.peers import Peers
 from tests.support.pulse import PulseCard
 from tests.support.sound import Sound, read_wav
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 pytest.importorskip("numpy", reason="numpy is not installed (tools/setup test)")
@@ -32,15 +34,28 @@ LEARNT_S = 3.0
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
     """What the far end says: 16 kHz, without end."""
-    from tests.support.echo_room import RATE_HZ, babble
+    return say(tmp_path / "far.wav", 16_000)
 
-    path = tmp_path / "far.wav"
+
+def say(path: Path, rate_hz: int) -> Path:
+    from tests.support.echo_room import babble
+
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
-        file.writeframes(babble())
+        file.setframerate(rate_hz)
+        file.writeframes(babble(rate_hz=rate_hz))
     return path
+
+
+@pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PulseCard]:
+    card = PulseCard(tmp_path)
+    for name, value in card.environment.items():
+        monkeypatch.setenv(name, value)
+    card.start()
+    yield card
+    card.stop()
 
 
 def loudness_db(sound: Sound) -> float:
@@ -93,21 +108,35 @@ def test_the_far_end_does_not_hear_itself_from_a_simulated_niche(speech: Path, t
     assert cancelled < without - 25
 
 
-def test_the_far_end_does_not_hear_itself_through_alsa(
-    speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    card = PulseCard(tmp_path)
-    for name, value in card.environment.items():
-        monkeypatch.setenv(name, value)
-    card.start()
-
+def test_the_far_end_does_not_hear_itself_through_alsa(card: PulseCard, speech: Path, tmp_path: Path) -> None:
     def alsa() -> AudioDevice:
         return AlsaAudio(rate_hz=16_000, capture_pcm="door_mic", playback_pcm="door_spk")
 
-    try:
-        without, _ = heard_by_far_end(alsa, speech, tmp_path, "none")
-        cancelled, status = heard_by_far_end(alsa, speech, tmp_path, "webrtc")
-    finally:
-        card.stop()
+    without, _ = heard_by_far_end(alsa, speech, tmp_path, "none")
+    cancelled, status = heard_by_far_end(alsa, speech, tmp_path, "webrtc")
     assert without > -35
     assert cancelled < without - 20, status
+
+
+def test_a_monitor_does_not_hear_itself_from_a_station_on_alsa(card: PulseCard, peers: Peers) -> None:
+    """The whole station, as board.toml has it, and baresip: what it is sent while it talks is all but silence."""
+    monitor = peers.baresip("101", microphone=say(peers.folder / "far8.wav", 8000), video=False)
+    heard = {}
+    for canceller in ("none", "webrtc"):
+        door = peers.portero(
+            stages=[([monitor.uri], 30)],
+            sound_card={"driver": "alsa", "capture_pcm": "door_mic", "playback_pcm": "door_spk"},
+            sections={"audio": {"canceller": canceller, "half_duplex": "never"}},
+        )
+        press = door.press()
+        wait_until(monitor.has_call, "the monitor rings")
+        monitor.accept()
+        door.wait_event("leg-answered", press=press)
+        wait_until(lambda: len(monitor.heard()) > len(heard) and monitor.heard_s() > CALL_S, "the call to last", 20)
+        door.hang_up()
+        door.wait_event("leg-ended", press=press)
+        sound = read_wav(monitor.heard()[-1])
+        heard[canceller] = loudness_db(sound.part(LEARNT_S))
+        door.stop()
+    assert heard["none"] > -35
+    assert heard["webrtc"] < heard["none"] - 20, heard

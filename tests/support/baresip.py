@@ -69,6 +69,7 @@ class Baresip:
         host: str = "127.0.0.1",
         answer_mode: str = "manual",
         tone_hz: float = 1000,
+        microphone: Path | None = None,
         video: bool = True,
         codecs: str = "pcma,pcmu",
         wait: bool = True,
@@ -76,7 +77,7 @@ class Baresip:
         certificate: Certificate | None = None,
     ) -> None:
         """`ca_file` is who may have signed the server's certificate; `certificate` what it shows to who comes by
-        TLS, at the port above its own."""
+        TLS, at the port above its own. `microphone`: a WAV file of the codec's rate, in place of a tone."""
         self.user = user
         self.host = host
         self.port, control = ports
@@ -88,7 +89,7 @@ class Baresip:
         self._tokens = itertools.count(1)
         folder.mkdir(parents=True, exist_ok=True)
         self.rate_hz = next((rate_hz for name, rate_hz in _RATES.items() if codecs.startswith(name)), 8000)
-        tone = write_tone(folder / "tone.wav", tone_hz, rate_hz=self.rate_hz)
+        tone = microphone or write_tone(folder / "tone.wav", tone_hz, rate_hz=self.rate_hz)
         modules = ["g711", "g722", "opus", "aufile", "aubridge", "sndfile"]
         if video:
             modules += ["fakevideo", "avcodec", "snapshot"]

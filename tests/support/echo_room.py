@@ -221,9 +221,9 @@ def frames(scenario: Scenario, *, seconds: float) -> tuple[list[bytes], list[byt
     )
 
 
-def babble(seed: int = 1) -> bytes:
-    """Ten seconds of something like speech, S16LE at RATE_HZ."""
-    return _pcm(_babble(seed) * 0.5)
+def babble(seed: int = 1, rate_hz: int = RATE_HZ) -> bytes:
+    """Ten seconds of something like speech, S16LE."""
+    return _pcm(_at(_babble(seed) * 0.5, rate_hz))
 
 
 def level_db(pcm: bytes) -> float:

@@ -26,10 +26,7 @@ RELAY_LINE = 5
 _CAMERA = {"driver": "simulated", "width": 320, "height": 240, "fps": 15, "bitrate_kbps": 300}
 _BOARD = """\
 [audio]
-driver = "simulated"
-rate_hz = {sound_hz}
-{microphone}
-speaker_file = "speaker.wav"
+{sound}
 
 [gpio]
 driver = "simulated"
@@ -71,6 +68,7 @@ class Portero:
         microphone_hz: int = 620,
         sound_hz: int = 8000,
         microphone_file: Path | None = None,
+        sound_card: Section | None = None,
         sections: Mapping[str, Section] | None = None,
         users: Mapping[str, str] | None = None,
         account: Section | None = None,
@@ -86,7 +84,7 @@ class Portero:
         """`account` has more keys of the account at `server` (None takes one away), `ca_file` who signed that
         server's certificate, `fingerprint` which one it is. With a `certificate` phones may come by TLS, to
         the port above `sip_port`. `button` and `stage` have more keys of the button and of each of its stages,
-        `camera` is the board's in place of the simulated one.
+        `camera` is the board's in place of the simulated one, and so is `sound_card`.
         `microphone_file` is a WAV file that is heard at the door over and over, in place of a tone.
         `within` is a command that runs the station, such as networks.Network.enter."""
         self.folder = folder
@@ -102,8 +100,11 @@ class Portero:
         microphone = f"microphone_tone_hz = {microphone_hz}"
         if microphone_file is not None:
             microphone = f'microphone_file = "{microphone_file}"'
-        sound = _BOARD.format(microphone=microphone, sound_hz=sound_hz, relay_line=RELAY_LINE)
-        board.write_text(_table("[camera]", camera or _CAMERA) + sound)
+        sound = f'driver = "simulated"\nrate_hz = {sound_hz}\n{microphone}\nspeaker_file = "speaker.wav"\n'
+        if sound_card is not None:
+            sound = _table("", sound_card)
+        rest = _BOARD.format(sound=sound, relay_line=RELAY_LINE)
+        board.write_text(_table("[camera]", camera or _CAMERA) + rest)
         shown = f"[{host}]" if ":" in host else host
         own: dict[str, dict[str, object]] = {
             "station": {"board": str(board), "run_dir": str(self._run), "state_dir": str(self._state)},
