@@ -255,6 +255,10 @@ class Account(Section, frozen=True, kw_only=True):
             "sound where the phone takes none."
         ),
     ] = "auto"
+    srtp: Annotated[
+        Literal["off", "optional", "mandatory"] | None,
+        says("Encryption of sound and picture in calls over this account; left out: as in `[media]`.", "mandatory"),
+    ] = None
     trusted: Annotated[
         bool,
         says(
@@ -517,6 +521,14 @@ class MediaSection(Section, frozen=True, kw_only=True):
         ),
     ] = ("opus", "G722", "PCMA", "PCMU")
     video: Annotated[bool, says("Offer the camera's picture.")] = True
+    srtp: Annotated[
+        Literal["off", "optional", "mandatory"],
+        says(
+            "Encryption of sound and picture (SRTP with keys in the signalling). `optional` takes it wherever it "
+            "is offered, and offers it where the signalling is encrypted (TLS, WSS): a key that can be read on "
+            "the way protects nothing. `mandatory` has no call without it, `off` none with it."
+        ),
+    ] = "optional"
 
 
 class NatSection(Section, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ from typing import Final, Literal
 from firmware.sdp.crypto import SrtpKeys
 from firmware.sdp.description import Direction
 
+SrtpPolicy = Literal["off", "optional", "mandatory"]
+
 SENDS: Final[frozenset[Direction]] = frozenset(("sendrecv", "sendonly"))
 RECEIVES: Final[frozenset[Direction]] = frozenset(("sendrecv", "recvonly"))
 
@@ -40,6 +42,8 @@ class LocalMedia:
     opus_bit_rate: int = 0  # bits a second, either way; 0: whatever the coder likes
     audio_rtcp_port: int | None = None  # None: the port above RTP's
     video_rtcp_port: int | None = None
+    srtp: SrtpPolicy = "off"  # see sdp.protection
+    rtcp_mux: bool = False  # offer RTCP on RTP's port; a peer that offers it gets it in any case
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ KEY_OCTETS: Final = {
     "AEAD_AES_128_GCM": 28,
     "AEAD_AES_256_GCM": 44,
 }
-# What every phone with SDES knows. The others are taken where they are offered.
-OFFERED: Final = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+# What everybody with SDES has (RFC 4568 6.2.1). More would only make the INVITE too long for one datagram; the
+# others are taken where they are offered.
+OFFERED: Final = ("AES_CM_128_HMAC_SHA1_80",)
 
 _LINE = re.compile(r"([0-9]{1,9})[ \t]+([A-Za-z0-9_]{1,64})[ \t]+(\S+)((?:[ \t]+\S+)*)[ \t]*")
 _INLINE = re.compile(r"(?i:inline):([A-Za-z0-9+/]+={0,2})(?:\|(?:2\^[0-9]{1,2}|[0-9]{1,15}))?")

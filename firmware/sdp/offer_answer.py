@@ -1,8 +1,8 @@
 """The offer/answer machine of one session (RFC 3264, RFC 6337), apart from dialogs and sockets.
 
-It writes our offers and answers and says what was agreed. It knows one audio and one video stream over plain
-RTP; a line it has no use for is answered with port 0. It does not know which message carries a description:
-the caller says whether an answer is provisional, and feeds one machine per INVITE.
+It writes our offers and answers and says what was agreed. It knows one audio and one video stream over plain RTP
+or SRTP (see protection.py); a line it has no use for is answered with port 0. It does not know which message
+carries a description: the caller says whether an answer is provisional, and feeds one machine per INVITE.
 
 | state | what happens | next state | what comes of it |
 |---|---|---|---|
@@ -32,7 +32,7 @@ the caller says whether an answer is provisional, and feeds one machine per INVI
 | REMOTE_OFFER | reject_offer | STABLE | the agreement stands |
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from enum import Enum, auto
@@ -42,7 +42,8 @@ from firmware.sdp.agreement import AgreedMedia, Agreement, Codec, LocalMedia
 from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, H264Parameters, opus_fmtp
 from firmware.sdp.description import Attribute, Direction, MediaDescription, SessionDescription
 from firmware.sdp.errors import OutOfTurn, SdpError
-from firmware.sdp.reading import PLAIN_RTP, read_answer, read_offered_line
+from firmware.sdp.protection import SECURE_RTP, OwnKeys, refused_for
+from firmware.sdp.reading import read_answer, read_offered_line
 
 __all__ = ["AgreedMedia", "Agreement", "Codec", "LocalMedia", "OfferAnswer", "State"]
 
@@ -56,9 +57,10 @@ class State(Enum):
 
 
 class OfferAnswer:
-    """`session_id` (up to 63 bits) goes into our o= line and stays; its version grows with every changed SDP."""
+    """`session_id` (up to 63 bits) goes into our o= line and stays; its version grows with every changed SDP.
+    `random` gives that many octets for a key; nobody without it can encrypt."""
 
-    def __init__(self, session_id: int) -> None:
+    def __init__(self, session_id: int, *, random: Callable[[int], bytes] | None = None) -> None:
         self.state = State.STABLE
         self.agreement: Agreement | None = None
         self._session_id = session_id
@@ -70,6 +72,7 @@ class OfferAnswer:
         self._offered: SessionDescription | None = None  # the open offer, ours or the peer's
         self._before: Agreement | None = None  # what stands if our open offer fails
         self._answered_early = False
+        self._keys = OwnKeys(random)
 
     def create_offer(self, local: LocalMedia) -> bytes:
         """Offer all of `local`; a stream of the session that it lacks is switched off in its place."""
@@ -123,9 +126,12 @@ class OfferAnswer:
             if agreed is None:
                 lines.append(self._switched_off(media))
                 continue
-            streams[media.kind] = agreed
-            lines.append(self._answer_line(media, agreed, local))
-        self._check_common(offer, streams)
+            keys, more = self._keys.answer(media, local, self._agreed(media.kind))
+            if agreed.rtcp_mux:
+                more.append(("rtcp-mux", ""))
+            agreed = streams[media.kind] = replace(agreed, keys=keys)
+            lines.append(self._answer_line(media, agreed, local, more))
+        self._check_common(offer, streams, local)
         self.agreement = Agreement(streams.get("audio"), streams.get("video"))
         description = self._write(local, lines)
         self._settle(description.media, self.agreement)
@@ -145,6 +151,7 @@ class OfferAnswer:
         the same, what is answered from now on is not."""
         other = copy(self)
         other._numbers = dict(self._numbers)
+        other._keys = self._keys.copy()
         return other
 
     def reject_offer(self) -> None:
@@ -169,7 +176,7 @@ class OfferAnswer:
             number = self._number("audio", f"telephone-event/{clock_hz}", local.dtmf_payload_type)
             formats.append(str(number))
             attributes += _dtmf_attributes(number, clock_hz)
-        return _media("audio", local, formats, attributes, local.audio_direction)
+        return self._protected(_media("audio", local, formats, attributes, local.audio_direction), local)
 
     def _video_offer(self, local: LocalMedia) -> MediaDescription:
         formats: list[str] = []
@@ -181,9 +188,28 @@ class OfferAnswer:
             # Phones that know mode 0 alone are older than asymmetric levels.
             once = local if mode else replace(local, sprop_parameter_sets="")
             attributes += _h264_attributes(once, number, local.video_profile_level_id, mode, asymmetry=bool(mode))
-        return _media("video", local, formats, attributes, local.video_direction)
+        return self._protected(_media("video", local, formats, attributes, local.video_direction), local)
 
-    def _answer_line(self, offered: MediaDescription, agreed: AgreedMedia, local: LocalMedia) -> MediaDescription:
+    def _protected(self, line: MediaDescription, local: LocalMedia) -> MediaDescription:
+        """The line with our keys and under the profile that goes with them; one in use keeps its profile."""
+        kind = line.kind
+        attributes = [*line.attributes, *self._keys.offer(kind, local, self._agreed(kind))]
+        if local.rtcp_mux:
+            attributes.append(("rtcp-mux", ""))
+        used = [slot.protocol for slot in self._slots if slot.kind == kind and slot.port]
+        protocol = used[0] if used else "RTP/SAVP" if local.srtp == "mandatory" else line.protocol
+        if local.srtp == "off" and protocol.upper() in SECURE_RTP:
+            protocol = line.protocol
+        return replace(line, protocol=protocol, attributes=tuple(attributes))
+
+    def _agreed(self, kind: str) -> AgreedMedia | None:
+        if self.agreement is None:
+            return None
+        return self.agreement.audio if kind == "audio" else self.agreement.video
+
+    def _answer_line(
+        self, offered: MediaDescription, agreed: AgreedMedia, local: LocalMedia, more: list[Attribute]
+    ) -> MediaDescription:
         """One codec, and the event format that goes with it: no change of codec in mid-call."""
         number = agreed.codec.receive_payload_type
         formats = [str(number)]
@@ -205,7 +231,7 @@ class OfferAnswer:
             )
             self._keep_number("video", f"H264/{agreed.packetization_mode}", number)
         line = _media(agreed.kind, local, formats, attributes, agreed.direction)
-        return replace(line, protocol=offered.protocol)
+        return replace(line, protocol=offered.protocol, attributes=(*line.attributes, *more))
 
     @staticmethod
     def _switched_off(media: MediaDescription) -> MediaDescription:
@@ -262,14 +288,15 @@ class OfferAnswer:
             raise OutOfTurn(otherwise)
 
     @staticmethod
-    def _check_common(offer: SessionDescription, streams: dict[str, AgreedMedia]) -> None:
+    def _check_common(offer: SessionDescription, streams: dict[str, AgreedMedia], local: LocalMedia) -> None:
         """No picture in common must not cost the call, no sound does (a line with port 0 asks for none)."""
         wanted = [media for media in offer.media if media.port]
-        sound = [media.protocol for media in wanted if media.kind == "audio"]
+        sound = [media for media in wanted if media.kind == "audio"]
         if sound and "audio" not in streams:
-            if any(protocol.upper() in PLAIN_RTP for protocol in sound):
+            why = [refused_for(media, local.srtp) for media in sound]
+            if "" in why:
                 raise SdpError("no common audio codec")
-            raise SdpError(f"no common audio transport: offered {', '.join(sound)}")
+            raise SdpError(f"no common audio transport: {'; '.join(dict.fromkeys(why))}")
         if wanted and not streams:
             raise SdpError("no media in common")
 

@@ -12,9 +12,7 @@ from firmware.sdp.agreement import RECEIVES, SENDS, AgreedMedia, Agreement, Code
 from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, Format, H264Parameters, opus_bit_rate
 from firmware.sdp.description import Direction, MediaDescription, SessionDescription
 from firmware.sdp.errors import SdpError
-
-# SAVP and the DTLS profiles are other transports: a line that asks for one is refused until we have them.
-PLAIN_RTP: Final = frozenset(("RTP/AVP", "RTP/AVPF"))
+from firmware.sdp.protection import answered_keys, refused_for
 
 # RFC 3264 section 6.1: what may answer a direction.
 _LEGAL_ANSWERS: Final[dict[Direction, frozenset[Direction]]] = {
@@ -32,6 +30,8 @@ def read_offered_line(offer: SessionDescription, media: MediaDescription, local:
     elif media.kind == "video" and local.video_port is not None:
         ours = local.video_direction
     else:
+        return None
+    if refused_for(media, local.srtp):
         return None
     return _read_line(offer, media, local, _common(ours, _mirror(offer.direction_of(media))))
 
@@ -60,16 +60,22 @@ def read_answer(offer: SessionDescription, answer: SessionDescription, local: Lo
             # A monitor that copies our a=sendonly into its answer wants the picture all the same.
             answered_direction = _mirror(offered_direction)
         direction = _common(offered_direction, _mirror(answered_direction))
+        keys = answered_keys(ours, theirs)
+        if keys is None and (local.srtp == "mandatory" or refused_for(theirs, local.srtp)):
+            continue
+        if keys is None and theirs.attribute("crypto") is not None and ours.attribute("crypto") is not None:
+            continue  # it wants to encrypt, with what we cannot
         agreed = _read_line(answer, theirs, local, direction)
         if agreed is not None:
-            streams[ours.kind] = _with_our_numbers(agreed, ours)
+            mux = agreed.rtcp_mux and ours.attribute("rtcp-mux") is not None
+            streams[ours.kind] = replace(_with_our_numbers(agreed, ours), keys=keys, rtcp_mux=mux)
     return Agreement(streams.get("audio"), streams.get("video"))
 
 
 def _read_line(
     session: SessionDescription, media: MediaDescription, local: LocalMedia, direction: Direction
 ) -> AgreedMedia | None:
-    if media.port == 0 or media.protocol.upper() not in PLAIN_RTP:
+    if media.port == 0:
         return None
     dtmf = None
     packetization_mode = bit_rate = 0
@@ -109,6 +115,7 @@ def _read_line(
         packetization_mode,
         bit_rate=bit_rate,
         event_types=() if dtmf is None else (dtmf.receive_payload_type,),
+        rtcp_mux=media.attribute("rtcp-mux") is not None,
     )
 
 

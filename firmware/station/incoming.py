@@ -162,6 +162,7 @@ class Incoming:
             leg = self._legs.open(name, visit, caller, event.account, event.source.local[0], "incoming")
             leg.call, leg.towards = event.call, event.source.remote[0]
             leg.await_acknowledgement()
+            self._legs.signalled(leg, event.source.transport)
             # Without an offer ours goes into the 200, and the ACK brings the answer.
             answer = leg.answer(event.sdp) if event.sdp else leg.offer()
         except (OSError, SdpError):

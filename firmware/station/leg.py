@@ -5,6 +5,7 @@ It translates: SIP events into what the visit wants to know, SDP into where medi
 """
 
 import logging
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,6 +14,7 @@ from firmware.media.codec import usable
 from firmware.media.engine import Engine
 from firmware.media.events import MediaEvent
 from firmware.media.leg import MediaLeg
+from firmware.sdp.agreement import SrtpPolicy
 from firmware.sdp.errors import SdpError
 from firmware.sdp.offer_answer import Agreement, LocalMedia, OfferAnswer, State
 from firmware.station.access import CodeReader
@@ -31,6 +33,7 @@ class MediaSettings:
     video: bool
     opus_bit_rate: int = 0  # bits a second, 0: the coder's choice
     keys_out: KeysOut = "auto"
+    srtp: SrtpPolicy = "off"
 
 
 class Leg:
@@ -58,12 +61,13 @@ class Leg:
         self.direction: Literal["outgoing", "incoming"] = "outgoing"
         self.call = 0
         self.towards = host  # whom the packets go to first: what our own address depends on
+        self.private = False  # nobody can read the signalling on its way to the peer
         self.reader = reader
         self.host = host  # our own address, where media comes to
         self.offer_due = False  # an offer of ours had to wait for its turn
         self._told_host = ""  # in our last description
         self._settings = settings
-        self._sdp = OfferAnswer(session_id)
+        self._sdp = OfferAnswer(session_id, random=secrets.token_bytes)
         self._forks: dict[str, OfferAnswer] = {}  # by early dialog, until one of them answers
         self._reduced: OfferAnswer | None = None  # with the offer for who refuses a picture
         self._shown = ""  # the early dialog that media goes to
@@ -91,7 +95,7 @@ class Leg:
         self._awaits_ack = True
 
     def offer(self) -> bytes:
-        offer = self._sdp.create_offer(self._local())
+        offer = self._sdp.create_offer(self._to_offer())
         self._told_host = self.host
         return offer
 
@@ -101,7 +105,7 @@ class Leg:
             return b""
         self._reduced = self._sdp.fork()
         self._reduced.reject_offer()
-        return self._reduced.create_offer(replace(self._local(), video_port=None))
+        return self._reduced.create_offer(replace(self._to_offer(), video_port=None))
 
     def reduced(self) -> None:
         """The offer without a picture is the one that counts now."""
@@ -157,7 +161,7 @@ class Leg:
         except SdpError as error:
             return f"the answer's SDP is not usable: {error}"
         if agreement.audio is None:
-            return "the answer accepts no sound"
+            return "the answer accepts no sound" + (", encrypted as it has to be" if self.must_encrypt else "")
         self._connect(agreement)
         return ""
 
@@ -233,6 +237,19 @@ class Leg:
             return
         self.media.connect(agreement, talk=self._talk, listen=self._listen)
 
+    @property
+    def must_encrypt(self) -> bool:
+        return self._settings.srtp == "mandatory"
+
+    def _to_offer(self) -> LocalMedia:
+        """Keys that anybody on the way can read protect nothing: they are not offered, unless they have to be or
+        the call has some already."""
+        local, agreed = self._local(), self._sdp.agreement
+        encrypted = agreed is not None and agreed.audio is not None and agreed.audio.keys is not None
+        if local.srtp == "optional" and not self.private and not encrypted:
+            return replace(local, srtp="off")
+        return local
+
     def _local(self) -> LocalMedia:
         return LocalMedia(
             host=self.host,
@@ -242,6 +259,7 @@ class Leg:
             opus_bit_rate=self._settings.opus_bit_rate,
             video_profile_level_id=self.media.profile_level_id,
             sprop_parameter_sets=self.media.sprop_parameter_sets,
+            srtp=self._settings.srtp,
         )
 
 

@@ -15,6 +15,7 @@ from firmware.media.engine import Engine
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.sip.errors import ProtocolError
 from firmware.sip.location import Binding
+from firmware.sip.types import SECURE, Transport
 from firmware.sip.uri import Uri
 from firmware.station.access import Code, CodeReader, Lockout, Policy
 from firmware.station.faults import Faults
@@ -57,7 +58,7 @@ class Legs:
         self._lockout = lockout
         self._on_media = on_media
         self._now = now
-        self._media = MediaSettings(config.media.audio_codecs, config.media.video)
+        self._media = MediaSettings(config.media.audio_codecs, config.media.video, srtp=config.media.srtp)
         self._codes = tuple(
             Code(door.name, code.name, code.digits.reveal())
             for door in config.doors
@@ -100,6 +101,7 @@ class Legs:
             self.not_started(visit, name, error)
             return
         leg.towards = str(via)
+        leg.private = via.scheme == "sips" or (via.parameter("transport") or "").lower() in SECURE
         leg.phone = describe_phone(binding) if binding is not None else ""
         button = self._config.button(visit.plan.name)
         try:
@@ -122,6 +124,19 @@ class Legs:
             return
         self.by_call[leg.call] = leg
         self._faults.clear(f"target {target}")
+
+    def signalled(self, leg: Leg, transport: Transport) -> None:
+        """The leg's signalling goes by `transport`: whoever can read it there can read the keys of its media."""
+        where = f"encryption {leg.account or 'without account'}"
+        if transport in SECURE:
+            leg.private = True
+            self._faults.clear(where)
+        elif leg.must_encrypt:
+            self._faults.set(
+                where,
+                f"calls must be encrypted, but their keys can be read on the way: signalling goes by {transport}",
+                "use TLS: add ;transport=tls to the registrar or to the address that is called",
+            )
 
     def not_started(self, visit: Visit, name: str, error: Exception) -> None:
         """No call came of a leg that was to be."""
@@ -168,6 +183,7 @@ class Legs:
                 media.video and through.video,
                 1000 * (through.opus_kbps or 0),
                 through.keys_out,
+                through.srtp or media.srtp,
             )
         leg = Leg(
             name,

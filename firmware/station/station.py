@@ -198,6 +198,7 @@ class Station:
         now = self._now()
         match event:
             case sip_events.InviteSent():
+                self._legs.signalled(leg, event.flow.transport)
                 self._publish(
                     events.InviteSent(
                         press=leg.press,

@@ -46,7 +46,7 @@ def test_each_suite_carries_sound_and_reports_unreadable_on_the_way(suite: str) 
     assert theirs.open_rtcp(sent) == report
 
 
-def test_the_rollover_counter_is_kept_over_the_wrap_and_a_loss_at_it() -> None:
+def test_pitfall_29_the_rollover_counter_is_kept_over_the_wrap_and_a_loss_at_it() -> None:
     ours, theirs = pair()
     for sequence in (*range(0x7FF0, 0x8010), *range(0xFFF0, 0xFFFE), *range(0x10004, 0x10010)):
         assert theirs.open(ours.protect(packet(sequence))) == packet(sequence)
@@ -79,7 +79,7 @@ def test_a_peer_that_begins_a_new_stream_under_the_same_key_is_followed() -> Non
     assert theirs.open(ours.protect(packet(60_001, ssrc=1)))
 
 
-def test_new_keys_take_over_at_any_sequence_number_and_the_old_ones_are_worth_nothing() -> None:
+def test_pitfall_29_new_keys_take_over_at_any_sequence_number_and_the_old_ones_are_worth_nothing() -> None:
     ours, theirs = pair()
     for sequence in range(0xFFF0, 0x10010):  # the rollover counter stands at 1
         theirs.open(ours.protect(packet(sequence)))
@@ -91,7 +91,7 @@ def test_new_keys_take_over_at_any_sequence_number_and_the_old_ones_are_worth_no
     assert theirs.open(old) == b""
 
 
-def test_a_direction_whose_key_stays_keeps_its_rollover_counter() -> None:
+def test_pitfall_29_a_direction_whose_key_stays_keeps_its_rollover_counter() -> None:
     ours, theirs = pair()
     for sequence in range(0xFFF0, 0x10010):
         theirs.open(ours.protect(packet(sequence)))

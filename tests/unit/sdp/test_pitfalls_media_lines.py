@@ -1,5 +1,7 @@
 """Descriptions that promise more than plain RTP: rtcp-mux, ICE, keys. What is not understood is not echoed."""
 
+from dataclasses import replace
+
 import pytest
 
 from firmware.sdp.description import SessionDescription
@@ -18,13 +20,23 @@ def answer_to(*lines: str) -> tuple[str, OfferAnswer]:
     return answer.decode(), machine
 
 
-def test_pitfall_26_rtcp_mux_is_neither_offered_nor_taken_so_rtcp_has_its_own_port() -> None:
+def test_pitfall_26_rtcp_mux_is_answered_where_it_is_offered_and_only_there() -> None:
     assert "rtcp-mux" not in OfferAnswer(7).create_offer(LOCAL).decode()
-    answer, machine = answer_to("m=audio 54400 RTP/AVP 8", "a=rtcp-mux")
-    assert "rtcp-mux" not in answer
-    assert machine.agreement is not None
-    assert machine.agreement.audio is not None
-    assert machine.agreement.audio.remote_rtcp_port == 54401
+    for attributes, muxed in ((("a=rtcp-mux",), True), ((), False)):
+        answer, machine = answer_to("m=audio 54400 RTP/AVP 8", *attributes)
+        assert ("rtcp-mux" in answer) is muxed
+        assert machine.agreement is not None
+        assert machine.agreement.audio is not None
+        assert machine.agreement.audio.rtcp_mux is muxed
+
+
+def test_pitfall_26_where_we_offer_rtcp_mux_the_answer_decides() -> None:
+    for attributes, muxed in ((("a=rtcp-mux",), True), ((), False)):
+        machine = OfferAnswer(7)
+        assert b"a=rtcp-mux" in machine.create_offer(replace(LOCAL, rtcp_mux=True))
+        agreement = machine.receive_answer(sdp(*HEAD, "m=audio 54400 RTP/AVP 8", *attributes))
+        assert agreement.audio is not None
+        assert agreement.audio.rtcp_mux is muxed
 
 
 def test_pitfall_26_an_answer_that_muxes_unasked_changes_nothing() -> None:
@@ -32,6 +44,7 @@ def test_pitfall_26_an_answer_that_muxes_unasked_changes_nothing() -> None:
     machine.create_offer(LOCAL)
     agreement = machine.receive_answer(sdp(*HEAD, "m=audio 54400 RTP/AVP 8", "a=rtcp-mux"))
     assert agreement.audio is not None
+    assert not agreement.audio.rtcp_mux
     assert agreement.audio.remote_rtcp_port == 54401
 
 

@@ -165,6 +165,9 @@ CONFIG = Config(
 )
 
 
+BY_UDP = Flow("udp", ("192.0.2.1", 5060), ("192.0.2.9", 5060), ("192.0.2.1", 5060), 1)
+
+
 def a_peer_answers(offer, video=True):
     session = OfferAnswer(1)
     session.receive_offer(offer)
@@ -723,7 +726,7 @@ def test_a_text_to_a_user_without_a_phone_is_refused_at_once(anna):
 def test_the_invite_event_names_the_phone_that_rings(anna):
     anna.phone.users["anna"] = (a_phone_of_anna(5060),)
     anna.station.pressed("flat", "gpio", anna.now)
-    anna.sip(sip_events.InviteSent(1, None))
+    anna.sip(sip_events.InviteSent(1, BY_UDP))
     (sent,) = anna.kinds(events.InviteSent)
     assert (sent.target, sent.phone, sent.account) == ("anna", "192.0.2.7:5060 (monitor/2.1)", "")
 
@@ -815,5 +818,5 @@ def test_commands_for_what_does_not_exist_name_what_does(house):
 
 def test_call_by_hand_rings_the_target_and_status_shows_it(house):
     house.station.call("sip:mon@192.0.2.9:5062")
-    house.sip(sip_events.InviteSent(1, None))
+    house.sip(sip_events.InviteSent(1, BY_UDP))
     assert house.station.status()["calls"][0]["party"] == "sip:mon@192.0.2.9:5062"

@@ -1,0 +1,101 @@
+"""Plain or encrypted: which m= lines we take, with which keys, and what we write: RFC 4568, 8643.
+
+| policy | we offer | of an offer we take |
+|---|---|---|
+| off | RTP/AVP | RTP/AVP, whatever keys it has; not RTP/SAVP |
+| optional | RTP/AVP with keys | RTP/SAVP with keys; RTP/AVP with keys, or plain without |
+| mandatory | RTP/SAVP with keys | RTP/SAVP or RTP/AVP, each with keys only |
+
+RTP/AVP with keys is what the field does in place of capability negotiation: who has no a=crypto reads over it. Our
+key for a line lasts as long as the line's address and the peer's key: another end may stand behind a new one, and
+would begin to count rollovers at 0 (RFC 3711 3.3.1). UDP/TLS/RTP/SAVP is not of here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from firmware.sdp.agreement import AgreedMedia, LocalMedia, SrtpPolicy
+from firmware.sdp.crypto import KEY_OCTETS, OFFERED, Crypto, SrtpKeys, usable
+from firmware.sdp.description import Attribute, MediaDescription
+
+PLAIN_RTP: Final = frozenset(("RTP/AVP", "RTP/AVPF"))
+SECURE_RTP: Final = frozenset(("RTP/SAVP", "RTP/SAVPF"))
+
+
+def refused_for(media: MediaDescription, policy: SrtpPolicy) -> str:
+    """Why an offered line cannot be taken, in a few words; empty where it can."""
+    protocol = media.protocol.upper()
+    if protocol in SECURE_RTP:
+        if policy == "off":
+            return f"{media.protocol} is offered, and encryption is switched off here"
+        return "" if key_line(media) is not None else f"{media.protocol} is offered without a key that can be used"
+    if protocol not in PLAIN_RTP:
+        return f"{media.protocol} is offered"
+    if policy == "mandatory" and key_line(media) is None:
+        return "no key is offered, and what is not encrypted is refused here"
+    return ""
+
+
+def key_line(media: MediaDescription) -> Crypto | None:
+    """The peer's preferred one of the keys that we can use."""
+    return next(usable(media.attribute_values("crypto")), None)
+
+
+def answered_keys(ours: MediaDescription, theirs: MediaDescription) -> SrtpKeys | None:
+    """What the answer chose of the keys that we offered; by the suite where it has another tag, as some write."""
+    offered = list(usable(ours.attribute_values("crypto")))
+    for answered in usable(theirs.attribute_values("crypto")):
+        fitting = [line for line in offered if line.suite == answered.suite]
+        fitting.sort(key=lambda line: line.tag != answered.tag)
+        if fitting:
+            return SrtpKeys(answered.suite, fitting[0].key, answered.key)
+    return None
+
+
+@dataclass(slots=True)
+class _Own:
+    place: tuple[str, int]
+    key: bytes = field(repr=False)
+
+
+class OwnKeys:
+    """The keys that we send with, by kind of stream and suite. `random` gives that many octets."""
+
+    def __init__(self, random: Callable[[int], bytes] | None) -> None:
+        self._random = random
+        self._keys: dict[tuple[str, str], _Own] = {}
+
+    def copy(self) -> "OwnKeys":
+        other = OwnKeys(self._random)
+        other._keys = dict(self._keys)
+        return other
+
+    def offer(self, kind: str, local: LocalMedia, before: AgreedMedia | None) -> list[Attribute]:
+        """The a=crypto lines of an offer; in a call that has keys already, that of the suite in use alone."""
+        if local.srtp == "off":
+            return []
+        suites = (before.keys.suite,) if before is not None and before.keys is not None else OFFERED
+        lines = (Crypto(tag, suite, self._own(kind, suite, local)) for tag, suite in enumerate(suites, 1))
+        return [("crypto", str(line)) for line in lines]
+
+    def answer(
+        self, media: MediaDescription, local: LocalMedia, before: AgreedMedia | None
+    ) -> tuple[SrtpKeys | None, list[Attribute]]:
+        """What an offered line is encrypted with, and the a=crypto line of its answer; nothing for a plain one."""
+        theirs = key_line(media) if local.srtp != "off" else None
+        if theirs is None:
+            return None, []
+        if before is None or before.keys is None or before.keys.receive != theirs.key:
+            self._keys.pop((media.kind, theirs.suite), None)
+        own = self._own(media.kind, theirs.suite, local)
+        return SrtpKeys(theirs.suite, own, theirs.key), [("crypto", str(Crypto(theirs.tag, theirs.suite, own)))]
+
+    def _own(self, kind: str, suite: str, local: LocalMedia) -> bytes:
+        place = (local.host, local.audio_port if kind == "audio" else local.video_port or 0)
+        known = self._keys.get((kind, suite))
+        if known is None or known.place != place:
+            if self._random is None:
+                raise ValueError("keys need a source of randomness; give OfferAnswer one")
+            known = self._keys[kind, suite] = _Own(place, self._random(KEY_OCTETS[suite]))
+        return known.key
