@@ -273,6 +273,10 @@ class Engine:
         if self._feed is not None:
             self._feed.remove(stream)
 
+    def talks(self, stream: VideoStream, *, on: bool) -> None:
+        if self._feed is not None:
+            self._feed.talks(stream, on=on)
+
     def request_keyframe(self) -> None:
         """From any thread; requests close to each other are served by one IDR."""
         if self._feed is not None:

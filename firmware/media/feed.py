@@ -18,6 +18,7 @@ from firmware.media.events import MediaFault
 from firmware.media.keyframes import KeyframeRequests
 from firmware.media.video import VideoStream
 from firmware.rtp.h264 import Packetizer
+from firmware.rtp.rate_control import RateControl
 
 if TYPE_CHECKING:
     from drivers.camera.base import AccessUnit, Camera
@@ -74,6 +75,7 @@ class CameraFeed:
         self._standing_in = False
         self._target: tuple[int, float] | None = None
         self._keyframes = KeyframeRequests()
+        self._control = RateControl()
         self._packetizers: dict[int, Packetizer] = {}
         self._last_unit_s = 0.0
         self._pictures = 0
@@ -122,6 +124,8 @@ class CameraFeed:
             "pictures": self._pictures,
             "keyframes_requested": self._keyframes.requested,
             "keyframes_served": self._keyframes.served,
+            "bit_rate": self._control.bit_rate,
+            "frame_rate": self._control.frame_rate,
         }
 
     # --- who watches ---------------------------------------------------------------------------------------
@@ -140,6 +144,8 @@ class CameraFeed:
         with self._lock:
             if stream not in self._streams:
                 self._streams = (*self._streams, stream)
+        self._control.join(stream, time.monotonic())
+        stream.control = self._control
         self._limit_slices(self._running)
         self._need()
         self._wake.set()
@@ -150,6 +156,12 @@ class CameraFeed:
             if stream in self._streams:
                 self._streams = tuple(other for other in self._streams if other is not stream)
                 self._until_s = max(self._until_s, time.monotonic() + _LINGER_S)
+        self._control.leave(stream)
+        stream.control = None
+
+    def talks(self, stream: VideoStream, *, on: bool) -> None:
+        """Whether who sees `stream` talks with the visitor: the picture is made for that one's network then."""
+        self._control.talks(stream, on=on)
 
     def watch(self, viewer: Viewer) -> Callable[[], None]:
         """Give `viewer` each picture of the camera, on the camera's thread; returns what ends that."""
@@ -273,6 +285,7 @@ class CameraFeed:
             self._prepared = True
             camera.limit_slices(0)
             self._limit_slices(camera)
+            self._control.grant(camera.bitrate_bps, float(camera.fps))
             self._apply_target(camera)
             self._last_unit_s = time.monotonic()
             camera.start(self._on_access_unit)
@@ -362,6 +375,9 @@ class CameraFeed:
             serve = self._keyframes.due(now)
         if serve:
             self._ask()
+        step = self._control.wanted(now)
+        if step is not None:
+            self.configure(*step)
         for viewer in self._viewers:
             viewer(unit)
         self._send(unit, now)

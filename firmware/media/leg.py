@@ -139,6 +139,7 @@ class MediaLeg:
         if self._video is not None:
             if self._video.connect(agreement.video):
                 self._engine.feed(self._video)
+                self._engine.talks(self._video, on=talk)
             else:
                 self._engine.starve(self._video)
 
@@ -183,6 +184,8 @@ class MediaLeg:
 
     def set_audio(self, *, talk: bool, listen: bool) -> None:
         self._audio.set_audio(talk=talk, listen=listen)
+        if self._video is not None:
+            self._engine.talks(self._video, on=talk)
 
     def play(self, name: str | None) -> None:
         """Mix one round of a tone's cadence (`tones.TONES`) into what is sent; None ends it.

@@ -16,6 +16,7 @@ A transport has two halves, and any of one goes with any of the other:
 What is plain and comes by socket pays for this with one comparison a packet.
 """
 
+import contextlib
 import ipaddress
 import logging
 import secrets
@@ -24,18 +25,22 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
 from firmware.media.events import Media, MediaEvent, RtpStarted
 from firmware.media.latch import Address, Latch
 from firmware.media.srtp import NoKeysYet, Seal, Srtp
 from firmware.net.rtp_port import RtpPort
+from firmware.rtp.history import PACKETS, History
 from firmware.rtp.packet import RtpError, RtpPacket, is_rtcp, pack_rtp, parse_rtp
-from firmware.rtp.reception import Reception
+from firmware.rtp.reception import Reception, ReportBlock
 from firmware.rtp.rtcp import (
     FullIntraRequest,
+    GenericNack,
+    MaximumBitRate,
     PictureLossIndication,
+    ReceiverEstimate,
     ReportScheduler,
     SenderReport,
     Sent,
@@ -105,6 +110,8 @@ class RtpStream:
         self._rtcp_target: Address | None = None
         self._rtcp_source: Address | None = None
         self._reception: Reception | None = None
+        self._history: History | None = None
+        self._resent = 0
         self._lost_before = 0
         self._sent_packets = 0
         self._sent_octets = 0
@@ -220,6 +227,8 @@ class RtpStream:
         packet = pack_rtp(payload_type, marker, self._sequence, timestamp, self.ssrc, payload)
         if self._seal is not None and not (packet := self._seal.protect(packet)):
             return
+        if self._history is not None:
+            self._history.sent(self._sequence, packet, time.monotonic())
         self._sequence = self._sequence + 1 & 0xFFFF
         try:
             self._send_datagram(packet, destination)
@@ -372,7 +381,10 @@ class RtpStream:
             self._malformed += 1
             return False
         self._rtcp_source = source
+        before = self._reports.heard
         self._reports.received(packets, len(data), arrival_s)
+        if self._reports.heard is not None and self._reports.heard is not before:
+            self._reported(self._reports.heard, arrival_s)
         wanted = False
         for packet in packets:
             if isinstance(packet, SenderReport):
@@ -380,11 +392,32 @@ class RtpStream:
                     self._reception.sender_report(packet.ntp, arrival_s)
             elif isinstance(packet, PictureLossIndication | FullIntraRequest):
                 wanted = True
+            elif isinstance(packet, GenericNack):
+                self._send_again(packet.lost, arrival_s)
+            elif isinstance(packet, MaximumBitRate | ReceiverEstimate):
+                self._bounded(packet, arrival_s)
         return wanted
 
     def _knows(self, host: str) -> bool:
         remote, target = self.latch.remote, self._rtcp_target
         return (remote is not None and host == remote[0]) or (target is not None and host == target[0])
+
+    def _send_again(self, sequences: Sequence[int], now: float) -> None:
+        destination, history = self._destination, self._history
+        if history is None or destination is None or self.closed or not self.sending:
+            return
+        for sequence in sequences[:PACKETS]:
+            datagram = history.wanted(sequence, now)
+            if datagram:
+                self._resent += 1
+                with contextlib.suppress(OSError):
+                    self._send_datagram(datagram, destination)
+
+    def _reported(self, block: ReportBlock, now: float) -> None:
+        """The peer told how our packets arrive. Caller holds the lock."""
+
+    def _bounded(self, packet: MaximumBitRate | ReceiverEstimate, now: float) -> None:
+        """The peer told how much it wants. Caller holds the lock."""
 
     def _keyframe_wanted(self) -> None:
         """The peer asks for an IDR; only a video stream can do something about it."""

@@ -10,11 +10,14 @@ from collections.abc import Callable
 
 from firmware.media.events import MediaEvent
 from firmware.media.latch import Address
-from firmware.media.stream import RtpStream
+from firmware.media.stream import RtpStream, Statistics
 from firmware.net.rtp_port import RtpPort
 from firmware.rtp.h264 import Depacketizer
+from firmware.rtp.history import History
 from firmware.rtp.packet import RtpPacket
-from firmware.rtp.rtcp import PictureLossIndication
+from firmware.rtp.rate_control import RateControl
+from firmware.rtp.reception import ReportBlock
+from firmware.rtp.rtcp import MaximumBitRate, PictureLossIndication, ReceiverEstimate
 from firmware.sdp.agreement import AgreedMedia
 
 CLOCK_HZ = 90_000
@@ -48,6 +51,10 @@ class VideoStream(RtpStream):
         self._again_s: list[float] = []
         self._depacketizer = Depacketizer() if on_picture is not None else None
         self._pli_s = 0.0
+        self._history = History()
+        self._keyframes = 0
+        # Set by the feed: what this leg says of its network, see `rtp.rate_control`.
+        self.control: RateControl | None = None
 
     # --- control, from the event loop ----------------------------------------------------------------------
 
@@ -83,6 +90,7 @@ class VideoStream(RtpStream):
                 return False
             again_s = self._again_s
             if keyframe:
+                self._keyframes += 1
                 if self._waiting:
                     self._waiting = False
                     self._again_s = [now + after for after in _YOUNG_S]
@@ -105,6 +113,29 @@ class VideoStream(RtpStream):
             payload_type = self._payload_type
             for payload, marker in payloads:
                 self._send(payload_type, marker, timestamp, payload)
+
+    # --- what the peer says of it, on the tick's thread ----------------------------------------------------
+
+    def _reported(self, block: ReportBlock, now: float) -> None:
+        if self.control is not None:
+            self.control.lost(self, block.fraction_lost / 256, now)
+
+    def _bounded(self, packet: MaximumBitRate | ReceiverEstimate, now: float) -> None:
+        control = self.control
+        if isinstance(packet, ReceiverEstimate):
+            if control is not None and (self.ssrc in packet.sources or not packet.sources):
+                control.remb(self, packet.bit_rate, now)
+            return
+        for ssrc, bit_rate, overhead in packet.entries:
+            if ssrc == self.ssrc and not packet.granted:
+                if control is not None:
+                    control.tmmbr(self, bit_rate)
+                notice = MaximumBitRate(self.ssrc, ((packet.ssrc, bit_rate, overhead),), granted=True)
+                self._send_rtcp(self._reports.feedback(now, notice))
+
+    def _more_statistics(self, values: Statistics) -> None:
+        values["keyframes"] = self._keyframes
+        values["resent"] = self._resent
 
     def _rtp_time(self, now: float) -> int:
         return self._offset + int(now * CLOCK_HZ) & 0xFFFFFFFF

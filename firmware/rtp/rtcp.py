@@ -1,7 +1,8 @@
 """RTCP (RFC 3550 section 6; feedback of RFC 4585 and 5104): packets read and written, and when to report.
 
-Reads SR, RR, SDES, BYE, PLI and FIR; other types are passed over. Reading accepts compounds that begin with
-anything (reduced-size RTCP, RFC 5506, and peers that send a lone PLI or RR); writing keeps the compound rules.
+Reads SR, RR, SDES, BYE, PLI, FIR, generic NACK, TMMBR, TMMBN and REMB; other types are passed over. Reading accepts
+compounds that begin with anything (reduced-size RTCP, RFC 5506, and peers that send a lone PLI or RR); writing
+keeps the compound rules.
 A feedback packet means the same whether or not SDP agreed on feedback: many phones never say so (meetecho
 janus-gateway#3517). Who is listened to is the caller's decision.
 """
@@ -15,7 +16,9 @@ from .reception import Reception, ReportBlock
 
 SR, RR, SDES, BYE, APP, RTPFB, PSFB = 200, 201, 202, 203, 204, 205, 206
 _CNAME = 1
-_PLI, _FIR = 1, 4
+_PLI, _FIR, _AFB = 1, 4, 15
+_NACK, _TMMBR, _TMMBN = 1, 3, 4
+_REMB = b"REMB"
 _NTP_EPOCH_S = 2_208_988_800  # from 1900 to 1970
 
 _BLOCK = struct.Struct("!IIIIII")
@@ -61,7 +64,43 @@ class FullIntraRequest(NamedTuple):
     requests: tuple[tuple[int, int], ...]
 
 
-RtcpPacket = SenderReport | ReceiverReport | Sdes | Bye | PictureLossIndication | FullIntraRequest
+class GenericNack(NamedTuple):
+    """RFC 4585 section 6.2.1: sequence numbers that did not arrive."""
+
+    ssrc: int
+    media_ssrc: int
+    lost: tuple[int, ...]
+
+
+class MaximumBitRate(NamedTuple):
+    """TMMBR, or with `granted` the TMMBN that answers it (RFC 5104 section 4.2): `entries` are (SSRC, bits a
+    second, overhead in octets a packet)."""
+
+    ssrc: int
+    entries: tuple[tuple[int, int, int], ...]
+    granted: bool = False
+
+
+class ReceiverEstimate(NamedTuple):
+    """REMB (draft-alvestrand-rmcat-remb-03): all of `sources` together may have so many bits a second."""
+
+    ssrc: int
+    bit_rate: int
+    sources: tuple[int, ...]
+
+
+RtcpPacket = (
+    SenderReport
+    | ReceiverReport
+    | Sdes
+    | Bye
+    | PictureLossIndication
+    | FullIntraRequest
+    | GenericNack
+    | MaximumBitRate
+    | ReceiverEstimate
+)
+Feedback = PictureLossIndication | FullIntraRequest | GenericNack | MaximumBitRate
 
 
 def parse_rtcp(data: bytes) -> list[RtcpPacket]:
@@ -110,12 +149,50 @@ def _parse_one(kind: int, count: int, body: bytes) -> RtcpPacket | None:
     if kind in (PSFB, RTPFB):
         if len(body) < 8:
             raise RtpError("RTCP feedback truncated")
-        if kind == PSFB and count == _PLI:
-            return PictureLossIndication(_word(body, 0), _word(body, 4))
-        if kind == PSFB and count == _FIR:
-            entries = range(8, len(body) - 7, 8)
-            return FullIntraRequest(_word(body, 0), tuple((_word(body, i), body[i + 4]) for i in entries))
+        return _parse_picture_feedback(count, body) if kind == PSFB else _parse_transport_feedback(count, body)
     return None
+
+
+def _parse_picture_feedback(kind: int, body: bytes) -> RtcpPacket | None:
+    ssrc = _word(body, 0)
+    if kind == _PLI:
+        return PictureLossIndication(ssrc, _word(body, 4))
+    if kind == _FIR:
+        return FullIntraRequest(ssrc, tuple((_word(body, i), body[i + 4]) for i in range(8, len(body) - 7, 8)))
+    if kind == _AFB and body[8:12] == _REMB and len(body) >= 16:
+        bit_rate = _floating(_word(body, 12), 6, 18, 0)
+        count = min(body[12], (len(body) - 16) // 4)
+        return ReceiverEstimate(ssrc, bit_rate, tuple(_word(body, 16 + 4 * i) for i in range(count)))
+    return None
+
+
+def _parse_transport_feedback(kind: int, body: bytes) -> RtcpPacket | None:
+    ssrc = _word(body, 0)
+    if kind == _NACK:
+        lost = []
+        for at in range(8, len(body) - 3, 4):
+            first, after = int.from_bytes(body[at : at + 2], "big"), int.from_bytes(body[at + 2 : at + 4], "big")
+            lost += [first] + [first + 1 + bit & 0xFFFF for bit in range(16) if after >> bit & 1]
+        return GenericNack(ssrc, _word(body, 4), tuple(lost))
+    if kind in (_TMMBR, _TMMBN):
+        entries = tuple(
+            (_word(body, at), _floating(_word(body, at + 4), 6, 17, 9), _word(body, at + 4) & 0x1FF)
+            for at in range(8, len(body) - 7, 8)
+        )
+        return MaximumBitRate(ssrc, entries, kind == _TMMBN)
+    return None
+
+
+def _floating(word: int, exponent_bits: int, mantissa_bits: int, below: int) -> int:
+    """The number of an exponent and a mantissa that have `below` bits behind them in `word`."""
+    mantissa = word >> below & (1 << mantissa_bits) - 1
+    return mantissa << (word >> below + mantissa_bits & (1 << exponent_bits) - 1)
+
+
+def _to_floating(value: int, mantissa_bits: int) -> tuple[int, int]:
+    """Exponent and mantissa, rounded down."""
+    exponent = max(0, value.bit_length() - mantissa_bits)
+    return exponent, value >> exponent
 
 
 def _word(body: bytes, at: int) -> int:
@@ -181,6 +258,33 @@ def pack_rtcp(packet: RtcpPacket) -> bytes:
             body = struct.pack("!II", packet.ssrc, 0)
             body += b"".join(struct.pack("!IB3x", ssrc, number) for ssrc, number in packet.requests)
             return _pack(PSFB, _FIR, body)
+        case GenericNack():
+            return _pack(RTPFB, _NACK, struct.pack("!II", packet.ssrc, packet.media_ssrc) + _pack_lost(packet.lost))
+        case MaximumBitRate():
+            body = struct.pack("!II", packet.ssrc, 0)
+            for ssrc, bit_rate, overhead in packet.entries:
+                exponent, mantissa = _to_floating(bit_rate, 17)
+                body += struct.pack("!II", ssrc, exponent << 26 | mantissa << 9 | overhead & 0x1FF)
+            return _pack(RTPFB, _TMMBN if packet.granted else _TMMBR, body)
+        case ReceiverEstimate():
+            exponent, mantissa = _to_floating(packet.bit_rate, 18)
+            body = struct.pack("!II", packet.ssrc, 0) + _REMB
+            body += struct.pack("!I", len(packet.sources) << 24 | exponent << 18 | mantissa)
+            return _pack(PSFB, _AFB, body + struct.pack(f"!{len(packet.sources)}I", *packet.sources))
+
+
+def _pack_lost(lost: Sequence[int]) -> bytes:
+    """Each entry names one number and, in its mask, those of the sixteen after it."""
+    body = b""
+    at = 0
+    while at < len(lost):
+        first, mask = lost[at], 0
+        at += 1
+        while at < len(lost) and 0 < (lost[at] - first & 0xFFFF) <= 16:
+            mask |= 1 << (lost[at] - first & 0xFFFF) - 1
+            at += 1
+        body += struct.pack("!HH", first, mask)
+    return body
 
 
 def _pack(kind: int, count: int, body: bytes) -> bytes:
@@ -241,6 +345,7 @@ class ReportScheduler:
         self._minimum_s = minimum_interval_s
         self._average_size = 28.0 + 8 + len(self._sdes)  # RR + IPv4 and UDP headers: section 6.3.2
         self.round_trip_s: float | None = None
+        self.heard: ReportBlock | None = None  # what the peer last said of our stream
         self.deadline = now + self._interval(minimum_interval_s / 2)
 
     def _interval(self, minimum_s: float) -> float:
@@ -263,7 +368,7 @@ class ReportScheduler:
         self.deadline = now + self._interval(self._minimum_s)
         return data
 
-    def feedback(self, now: float, packet: PictureLossIndication | FullIntraRequest) -> bytes:
+    def feedback(self, now: float, packet: Feedback) -> bytes:
         """An immediate compound that carries `packet` and disturbs neither the timer nor the loss intervals."""
         return pack_rtcp(ReceiverReport(self._ssrc)) + self._sdes + pack_rtcp(packet)
 
@@ -294,8 +399,10 @@ class ReportScheduler:
         for packet in packets:
             if isinstance(packet, SenderReport | ReceiverReport):
                 for block in packet.reports:
-                    if block.ssrc == self._ssrc and block.last_sr:
-                        self._round_trip(block, arrival_s)
+                    if block.ssrc == self._ssrc:
+                        self.heard = block
+                        if block.last_sr:
+                            self._round_trip(block, arrival_s)
 
     def _round_trip(self, block: ReportBlock, arrival_s: float) -> None:
         middle = self.ntp(arrival_s) >> 16 & 0xFFFFFFFF

@@ -48,6 +48,7 @@ from firmware.sdp.reading import read_answer, read_offered_line
 __all__ = ["AgreedMedia", "Agreement", "Codec", "LocalMedia", "OfferAnswer", "State"]
 
 FIRST_DYNAMIC: Final = 96
+FEEDBACK: Final = ("nack", "nack pli", "ccm fir")  # RFC 4585, RFC 5104
 
 
 class State(Enum):
@@ -313,8 +314,8 @@ def _media(
         attributes = [*attributes, ("ptime", str(local.ptime_ms))]
     else:
         port, rtcp_port = local.video_port or 0, local.video_rtcp_port
-        # Phones that find these ask for key frames by RTCP under RTP/AVP as well.
-        attributes = [*attributes, ("rtcp-fb", "* nack pli"), ("rtcp-fb", "* ccm fir")]
+        # Phones that find these send them under RTP/AVP as well.
+        attributes = [*attributes, *(("rtcp-fb", f"* {kind}") for kind in FEEDBACK)]
     if rtcp_port is not None and rtcp_port != port + 1:
         attributes.append(("rtcp", str(rtcp_port)))
     attributes.append((direction, ""))

@@ -39,7 +39,7 @@ class Message:
     @property
     def method(self) -> str:
         """The method, of a response the one it answers."""
-        return self.get("cseq").split()[-1]
+        return (self.get("cseq").split() or [""])[-1]  # "" for a keep-alive
 
     @property
     def status(self) -> int:

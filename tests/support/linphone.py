@@ -154,6 +154,14 @@ class Linphone:
     def answer(self) -> None:
         self._command("answer")
 
+    def call(self, uri: str) -> None:
+        self._command(f"call {uri}")
+
+    def record_anew(self) -> None:
+        """The next call goes into an empty file."""
+        self.recording.unlink(missing_ok=True)
+        self._command(f"record {self.recording}")
+
     def hang_up(self) -> None:
         self._command("terminate all")
 

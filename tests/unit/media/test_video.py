@@ -13,10 +13,15 @@ from firmware.media.feed import CameraFeed
 from firmware.media.video import VideoStream
 from firmware.net.rtp_port import RtpPort
 from firmware.rtp.h264 import Depacketizer
+from firmware.rtp.reception import ReportBlock
 from firmware.rtp.rtcp import (
     FullIntraRequest,
+    GenericNack,
+    MaximumBitRate,
     PictureLossIndication,
+    ReceiverEstimate,
     ReceiverReport,
+    RtcpPacket,
     SenderReport,
     pack_rtcp,
     parse_rtcp,
@@ -71,7 +76,7 @@ class Bench:
         self.feed.add(stream)
         wait_until(lambda: self.camera.on_access_unit, "the camera to start", poll_s=0.001)
 
-    def rtcp(self, stream: VideoStream, peer: Peer, *packets: PictureLossIndication | FullIntraRequest) -> None:
+    def rtcp(self, stream: VideoStream, peer: Peer, *packets: RtcpPacket) -> None:
         peer.rtcp.sendto(b"".join(pack_rtcp(packet) for packet in packets), ("127.0.0.1", stream.port.port + 1))
         stream.read_rtcp(time.monotonic(), time.time() - time.monotonic())
 
@@ -208,6 +213,65 @@ def test_pitfall_08_pli_and_fir_reach_the_camera(
     before = bench.camera.keyframes
     bench.rtcp(stream, peer, packet)
     wait_until(lambda: bench.camera.take(keyframe=False) or bench.camera.keyframes > before, "the keyframe request")
+
+
+def test_packets_that_a_peer_misses_are_sent_again_as_they_were(bench: Bench) -> None:
+    stream, peer = bench.leg()
+    bench.camera.take(keyframe=True, size=5000)
+    sent = peer.waiting()
+    missed = sent[2], sent[3]
+    bench.rtcp(stream, peer, GenericNack(1, stream.ssrc, (*(packet.sequence for packet in missed), 4711)))
+    assert tuple(peer.waiting()) == missed
+    for _ in range(5):
+        bench.rtcp(stream, peer, GenericNack(1, stream.ssrc, (missed[0].sequence,)))
+    assert peer.waiting() == [missed[0]]  # once more, not five times
+    assert stream.statistics()["video_resent"] == 3
+
+
+def test_a_leg_that_loses_packets_takes_the_picture_down_and_it_comes_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, peer = bench.leg()
+    bench.camera.take(keyframe=True)
+    for _ in range(3):
+        bench.rtcp(stream, peer, ReceiverReport(1, (ReportBlock(stream.ssrc, 128, 9, 9, 0, 0, 0),)))
+    bench.camera.take(keyframe=False)
+    full = bench.camera.bitrate_bps
+    bit_rate, frame_rate = bench.camera.configured[-1]
+    assert bit_rate < full / 2
+    assert frame_rate < bench.camera.fps
+    bench.rtcp(stream, peer, ReceiverReport(1, (ReportBlock(stream.ssrc, 0, 9, 18, 0, 0, 0),)))
+    later = time.monotonic() + 60
+    monkeypatch.setattr(feed_module.time, "monotonic", lambda: later)
+    bench.camera.take(keyframe=False)
+    assert bench.camera.configured[-1] == (full, float(bench.camera.fps))
+
+
+def test_a_bound_from_the_peer_is_obeyed_and_confirmed(bench: Bench) -> None:
+    stream, peer = bench.leg()
+    bench.camera.take(keyframe=True)
+    wanted = bench.camera.bitrate_bps // 2
+    bench.rtcp(stream, peer, MaximumBitRate(9, ((stream.ssrc, wanted, 40), (12345, 1, 0))))
+    bench.camera.take(keyframe=False)
+    assert bench.camera.configured[-1][0] == pytest.approx(wanted, rel=0.001)
+    notices = [packet for packet in parse_rtcp(peer.rtcp.recv(2048)) if isinstance(packet, MaximumBitRate)]
+    assert [(notice.granted, [entry[0] for entry in notice.entries]) for notice in notices] == [(True, [9])]
+    bench.rtcp(stream, peer, ReceiverEstimate(9, wanted // 2, (stream.ssrc,)))
+    bench.camera.take(keyframe=False)
+    assert bench.camera.configured[-1][0] == pytest.approx(wanted // 2, rel=0.001)
+
+
+def test_whoever_talks_with_the_visitor_decides_how_good_the_picture_is(bench: Bench) -> None:
+    (talking, _), (looking, poor) = bench.leg(), bench.leg()
+    bench.feed.talks(talking, on=True)
+    bench.camera.take(keyframe=True)
+    for _ in range(5):
+        bench.rtcp(looking, poor, ReceiverReport(1, (ReportBlock(looking.ssrc, 200, 9, 9, 0, 0, 0),)))
+    bench.camera.take(keyframe=False)
+    assert bench.feed.status()["bit_rate"] == bench.camera.bitrate_bps
+    bench.feed.talks(talking, on=False)
+    bench.camera.take(keyframe=False)
+    assert bench.feed.status()["bit_rate"] == bench.camera.bitrate_bps // 2  # no lower for one of several
 
 
 def test_requests_of_six_legs_are_served_together(bench: Bench) -> None:

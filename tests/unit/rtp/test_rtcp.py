@@ -9,7 +9,10 @@ from firmware.rtp.reception import Reception, ReportBlock
 from firmware.rtp.rtcp import (
     Bye,
     FullIntraRequest,
+    GenericNack,
+    MaximumBitRate,
     PictureLossIndication,
+    ReceiverEstimate,
     ReceiverReport,
     ReportScheduler,
     RtcpPacket,
@@ -31,6 +34,12 @@ EVERY_KIND: list[RtcpPacket] = [
     Bye(()),
     PictureLossIndication(1, 2),
     FullIntraRequest(1, ((2, 3), (4, 255))),
+    GenericNack(1, 2, (65_530, 65_531, 65_535, 3, 10, 40)),
+    GenericNack(1, 2, ()),
+    MaximumBitRate(1, ((2, 1_048_576, 40), (3, 0, 511))),
+    MaximumBitRate(1, ((2, 300_000, 0),), granted=True),
+    ReceiverEstimate(1, 2_097_152, (2, 3)),
+    ReceiverEstimate(1, 64_000, ()),
 ]
 
 
@@ -71,8 +80,21 @@ def test_recorded_padding_is_passed_over(samples: Path) -> None:
     assert parse_rtcp((samples / "rtcp_bye_padding.bin").read_bytes()) == [Bye(())]
 
 
-def test_feedback_that_is_not_for_a_camera_is_passed_over(samples: Path) -> None:
-    assert parse_rtcp((samples / "rtcp_rtpfb.bin").read_bytes()) == []
+def test_a_recorded_nack_names_what_was_lost(samples: Path) -> None:
+    assert parse_rtcp((samples / "rtcp_rtpfb.bin").read_bytes()) == [
+        GenericNack(2336520123, 4145934052, (12, 32, 39, 54, 76, 110, 123, 142, 183, 187, 223, 236, 271, 292))
+    ]
+
+
+def test_feedback_that_nobody_here_understands_is_passed_over() -> None:
+    assert parse_rtcp(bytes.fromhex("8fcd00020000000100000002")) == []  # transport-wide congestion control
+    assert parse_rtcp(bytes.fromhex("8fce0003000000010000000241424344")) == []  # another application's
+
+
+def test_a_bit_rate_that_does_not_fit_is_written_lower_not_higher() -> None:
+    (read,) = parse_rtcp(pack_rtcp(MaximumBitRate(1, ((2, 1_234_567, 0),))))
+    assert isinstance(read, MaximumBitRate)
+    assert 1_234_567 - 16 < read.entries[0][1] <= 1_234_567
 
 
 @pytest.mark.parametrize(

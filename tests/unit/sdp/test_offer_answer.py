@@ -73,7 +73,7 @@ def test_the_offer_has_sound_events_and_picture_in_well_under_650_bytes() -> Non
     assert ["packetization-mode=1" in f.fmtp for f in picture.rtp_formats()] == [True, False]
     assert ["sprop-parameter-sets=" in f.fmtp for f in picture.rtp_formats()] == [True, False]
     assert picture.direction == "sendonly"
-    assert len(data) < 620
+    assert len(data) < 630
 
 
 def test_the_offer_without_a_camera_has_no_picture() -> None:
