@@ -80,13 +80,14 @@ class Portero:
         certificate: Certificate | None = None,
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
+        program: Sequence[str] = (str(BIN / "portero"),),
     ) -> None:
         """`account` has more keys of the account at `server` (None takes one away), `ca_file` who signed that
         server's certificate, `fingerprint` which one it is. With a `certificate` phones may come by TLS, to
         the port above `sip_port`. `button` and `stage` have more keys of the button and of each of its stages,
         `camera` is the board's in place of the simulated one, and so is `sound_card`.
         `microphone_file` is a WAV file that is heard at the door over and over, in place of a tone.
-        `within` is a command that runs the station, such as networks.Network.enter."""
+        `within` is a command that runs the station, such as networks.Network.enter; `program` is the station."""
         self.folder = folder
         self.host = host
         self.sip_port = sip_port
@@ -150,7 +151,7 @@ class Portero:
 
         arguments = ["--config", str(self.configuration)]
         self.door = Program("portero-door", [*within, str(BIN / "portero-door"), *arguments], folder)
-        run = [*within, str(BIN / "portero"), "run", *arguments, "--log", "debug"]
+        run = [*within, *program, "run", *arguments, "--log", "debug"]
         self.program = Program("portero", run, folder, environment=environment)
         follow = [str(BIN / "doorctl"), "events", "--follow", "--json", "--since", "0", "--run-dir", str(self._run)]
         self._follower = Program("doorctl-events", follow, folder)
