@@ -9,6 +9,7 @@ longer than a tick; until then, and where it is missing, the next simpler one is
 the audio thread.
 """
 
+import audioop
 import logging
 import threading
 import time
@@ -33,7 +34,8 @@ log = logging.getLogger(__name__)
 
 FRAME_S = 0.02
 ENOUGH_MARGIN_DB = 20.0  # below it the far end hears itself, whatever else is done
-_SILENT_DB = -55.0  # of the speaker
+_SILENT = 32768 * factor(-55.0)  # of the speaker
+_HEARD = 32768 * factor(-50.0)  # of the microphone: nobody believes that line dead
 _QUIET_FRAMES = 15  # so long after its last sound the niche is quiet
 _MICROPHONE_CEILING_DB = -1.0
 _HOUR_TICKS = 500  # the clock on the wall is read every ten seconds
@@ -88,6 +90,7 @@ class HandsFree:
         self._comfort = ComfortNoise(self._frame_bytes)
         self._microphone_limiter = Limiter(_MICROPHONE_CEILING_DB)
         self._ticks = 0
+        self._gain = 1.0
         self._quiet = 0
         self._night = False
         self.calibrate(calibration)
@@ -138,28 +141,35 @@ class HandsFree:
 
     def play(self, mix: bytes) -> bytes:
         """What the speaker gets of `mix`."""
-        if self._ticks % _HOUR_TICKS == 0:
-            self._night = self._settings.is_night(self._minute_of_day())
+        if self._ticks % SpeakerVolume.UPDATE_FRAMES == 0:
+            if self._ticks % _HOUR_TICKS == 0:
+                self._night = self._settings.is_night(self._minute_of_day())
+            self._gain = factor(self._volume.update(self._noise.db, night=self._night))
         self._ticks += 1
-        gain_db = self._volume.update(self._noise.db, night=self._night)
-        played = self._limiter.process(mix, factor(gain_db))
+        played = self._limiter.process(mix, self._gain)
         self._reference.put(played)
         return played
 
     def hear(self, captured: bytes) -> bytes:
         """What the far end gets of `captured`, the frame that was read before this tick's `play`."""
+        # What need not be done is not: each function that a tick walks through has left the caches since the last.
         played = self._reference.last
-        played_db = level_db(played)
-        self._quiet = self._quiet + 1 if played_db < _SILENT_DB else 0
+        loudness = audioop.rms(played, 2)
+        self._quiet = self._quiet + 1 if loudness < _SILENT else 0
         if self._quiet > _QUIET_FRAMES:
             self._noise.update(captured)
-        cleaned = self._echo.process(captured, self._reference.get())
-        gain_db = self._settings.microphone_db + self._howl.update(cleaned, played)
+        out = self._echo.process(captured, self._reference.get())
+        gain_db = self._settings.microphone_db
+        if loudness > HowlGuard.LOUD or self._howl.gain_db:
+            gain_db += self._howl.update(out, played)
         ducker = self._ducker
         if ducker is not None:
-            gain_db += ducker.update(level_db(cleaned), played_db)
-        out = self._microphone_limiter.process(cleaned, factor(gain_db))
-        return self._comfort.process(out, self._noise.db + self._settings.microphone_db)
+            gain_db += ducker.update(level_db(out), level_db(played))
+        if gain_db or self._microphone_limiter.acts:
+            out = self._microphone_limiter.process(out, factor(gain_db))
+        if audioop.rms(out, 2) < _HEARD:
+            out = self._comfort.process(out, self._noise.db + self._settings.microphone_db)
+        return out
 
     def status(self) -> dict[str, object]:
         """Plain values for whoever asks."""

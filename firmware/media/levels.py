@@ -64,11 +64,12 @@ class NoiseLevel:
 
 class SpeakerVolume:
     """The speaker's gain: up to `boost_db` above `base_db` in street noise, at night at most `night_most_db`.
-    `correction_db` (of the calibration) is added to all. Moves by at most 6 dB a second."""
+    `correction_db` (of the calibration) is added to all. Updated five times a second, it moves by 6 dB in one."""
 
     QUIET_DB = -55.0  # a quiet street as a microphone of usual gain has it
     _SLOPE = 0.6  # dB of boost for each of noise
-    _STEP_DB = 6 * FRAME_S
+    UPDATE_FRAMES = 10
+    _STEP_DB = 6 * FRAME_S * UPDATE_FRAMES
 
     def __init__(self, base_db: float, boost_db: float, night_most_db: float, correction_db: float = 0.0) -> None:
         self._base_db = base_db
@@ -78,7 +79,7 @@ class SpeakerVolume:
         self.gain_db = base_db + correction_db
 
     def update(self, noise_db: float, *, night: bool) -> float:
-        """The gain in dB for the next frame."""
+        """The gain in dB from now on."""
         boost_db = min(max((noise_db - self.QUIET_DB) * self._SLOPE, 0.0), self._boost_db)
         wanted_db = self._base_db + boost_db
         if night:
@@ -98,6 +99,11 @@ class Limiter:
         self._ceiling = 32768 * factor(ceiling_db)
         self._reduction = 1.0  # what the limiter takes from the gain
         self._last = 1.0
+
+    @property
+    def acts(self) -> bool:
+        """Whether the last frame came out other than it went in."""
+        return self._last != 1.0
 
     def process(self, frame: bytes, gain: float) -> bytes:
         """`gain` is a factor."""
@@ -122,8 +128,8 @@ class HowlGuard:
     microphone is turned down until it ends. Somebody who whistles at the door is on one side only.
     """
 
+    LOUD = 32768 * factor(-38.0)
     _TONE_CREST = 1.8  # of a sine 1.41, of one that clips less; of speech 3 and more
-    _LOUD = 32768 * factor(-38.0)
     _FRAMES = 12  # a quarter of a second in a row
     _STEP_DB = -6.0
     _LEAST_DB = -30.0
@@ -150,7 +156,7 @@ class HowlGuard:
 
     def _tonal(self, frame: bytes) -> bool:
         rms = audioop.rms(frame, 2)
-        return rms > self._LOUD and audioop.max(frame, 2) < rms * self._TONE_CREST
+        return rms > self.LOUD and audioop.max(frame, 2) < rms * self._TONE_CREST
 
 
 class Ducker:

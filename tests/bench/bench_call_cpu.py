@@ -20,17 +20,24 @@ MARK = 1.2
 
 
 def run() -> list[Row]:
+    return [ratio_at_most("PCMU call, CPU beside baresip", *measured_calls(), MARK, "ms/s")]
+
+
+def measured_calls(canceller: str = "", calls: int = CALLS) -> tuple[float, float, float]:
+    """Milliseconds of CPU per second of ours and baresip's (medians), and the median of the calls' ratios."""
     with ExitStack() as stack:
         baresip = Baresip(stack.enter_context(scratch_folder()))
         stack.callback(baresip.stop)
-        station = Station(stack.enter_context(scratch_folder()), baresip.uri, codec="PCMU", video=False)
+        station = Station(
+            stack.enter_context(scratch_folder()), baresip.uri, codec="PCMU", video=False, canceller=canceller
+        )
         stack.callback(station.stop)
         baresip.start()
         station.start()
-        pairs = [call(station, baresip) for _ in range(CALLS)]
+        pairs = [call(station, baresip) for _ in range(calls)]
     ratio = statistics.median(ours / peer for ours, peer in pairs)
     ours, peer = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return [ratio_at_most("PCMU call, CPU beside baresip", ours, peer, ratio, MARK, "ms/s")]
+    return ours, peer, ratio
 
 
 def call(station: Station, baresip: Baresip) -> tuple[float, float]:

@@ -30,7 +30,7 @@ fps = 15
 bitrate_kbps = 600
 [audio]
 driver = "simulated"
-rate_hz = 8000
+{sound}
 microphone_tone_hz = 440
 [gpio]
 driver = "simulated"
@@ -85,11 +85,19 @@ class Station:
     """`portero-door` and `portero run`, quiet in the journal as in service. `target` is what the button rings."""
 
     def __init__(
-        self, folder: Path, target: str, *, registrar: str = "", codec: str = "PCMA", video: bool = True
+        self,
+        folder: Path,
+        target: str,
+        *,
+        registrar: str = "",
+        codec: str = "PCMA",
+        video: bool = True,
+        canceller: str = "",
     ) -> None:
         for name in ("run", "state"):
             (folder / name).mkdir(exist_ok=True)
-        (folder / "board.toml").write_text(_BOARD.format(relay_line=RELAY_LINE))
+        sound = f'rate_hz = 16000\ncanceller = "{canceller}"\necho_gain = 0.3' if canceller else "rate_hz = 8000"
+        (folder / "board.toml").write_text(_BOARD.format(relay_line=RELAY_LINE, sound=sound))
         account = ""
         if registrar:
             account = f'[[accounts]]\nname = "pbx"\naddress = "sip:door@127.0.0.1"\nregistrar = "{registrar}"'

@@ -12,8 +12,10 @@ import pytest
 
 from drivers.audio.simulated import SimulatedAudio
 from drivers.camera.simulated import SimulatedCamera
+from firmware.media.calibration import Calibration
 from firmware.media.engine import Engine
 from firmware.media.events import Digit, MediaEvent, MediaFault, RtpStarted
+from firmware.media.handsfree import HandsFree, HandsFreeSettings
 from firmware.media.leg import MediaLeg
 from firmware.rtp.packet import pack_rtp, parse_rtp
 from tests.support.media import ManualAudio, ManualCamera, Peer, agreement, audio, heard, until, video
@@ -113,6 +115,46 @@ def test_two_engines_hear_each_other_at_level_and_without_gaps(
         assert abs(level_db(middle, hz) - TONE_DB) < 3
         assert level_db(middle, other) < -50
         assert longest_gap_ms(middle) <= 60
+
+
+class NotedCanceller:
+    """Makes nothing of what it hears, and notes how often it began anew."""
+
+    def __init__(self) -> None:
+        self.resets = 0
+        self.references: list[bytes] = []
+
+    def process(self, captured: bytes, reference: bytes) -> bytes:
+        self.references.append(reference)
+        return captured
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+def test_an_xrun_of_the_card_reaches_the_canceller_which_gets_what_the_speaker_got() -> None:
+    async def test() -> None:
+        card, canceller = ManualAudio(16_000), NotedCanceller()
+        hands_free = HandsFree(
+            HandsFreeSettings(speaker_db=-6), Calibration(), Engine.HANDS_FREE_HZ, make=lambda *_, **__: canceller
+        )
+        loop = asyncio.get_running_loop()
+        door = Engine(audio=lambda: card, hands_free=hands_free, call_soon=loop.call_soon_threadsafe)
+        door.play("ringback")
+        await until(lambda: hands_free.canceller == "webrtc", "the canceller")
+        card.step(20)
+        await until(lambda: len(canceller.references) >= 20, "the tone")
+        before = canceller.resets
+        card.restarts += 1
+        card.step(20)
+        await until(lambda: len(canceller.references) >= 40, "more of it")
+        assert canceller.resets == before + 1
+        assert any(any(frame) for frame in canceller.references)
+        assert canceller.references[:40] == card.played[:40]
+        card.run_free()
+        door.close()
+
+    run(test)
 
 
 def test_picture_and_digits_reach_the_other_side(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_calibrations_correction_shifts_all() -> None:
 
 def test_the_volume_moves_slowly() -> None:
     volume = SpeakerVolume(base_db=0, boost_db=12, night_most_db=0)
-    assert volume.update(-20, night=False) == pytest.approx(0.12)
+    assert volume.update(-20, night=False) == pytest.approx(1.2)
 
 
 def test_no_peak_passes_the_ceiling_and_quiet_sound_is_not_touched() -> None:
