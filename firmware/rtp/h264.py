@@ -13,6 +13,7 @@ _NOT_SENT = frozenset((SEI, AUD, FILLER, 10, 11))  # 10, 11: ends of sequence an
 _STAP_A, _FU_A = 24, 28
 _START_CODE = b"\x00\x00\x00\x01"
 _MAX_ACCESS_UNIT = 2_000_000  # bytes; a 1080p intra picture is a tenth of it
+_MAX_SPS, _MAX_PPS = 256, 255  # bytes; pic_parameter_set_id (ITU-T H.264 7.4.2.2)
 
 
 def split_annex_b(data: bytes) -> list[bytes]:
@@ -38,6 +39,9 @@ class Packetizer:
     `mode` is the peer's packetization-mode. In mode 0 there is no fragmentation in RTP: a NAL unit over
     `max_payload` goes out as one packet all the same and is left to IP to fragment, unless it exceeds what UDP
     carries; then it is left out. Encoders that can limit their slices should be told to for such a peer.
+
+    A camera is not trusted to write H.264: NAL units of kinds that RFC 6184 uses itself (0, 24 to 31) or with the
+    forbidden bit would be taken for packets of another form and are left out, as is what no picture can need.
     """
 
     def __init__(self, mode: int = 1, max_payload: int = 1200) -> None:
@@ -45,7 +49,7 @@ class Packetizer:
         self._max_payload = max_payload
         self._sps = b""
         self._pps: dict[int, bytes] = {}
-        self.left_out = 0  # NAL units that mode 0 could not carry
+        self.left_out = 0  # NAL units that could not be carried
 
     @property
     def parameter_sets(self) -> tuple[bytes, ...]:
@@ -56,17 +60,23 @@ class Packetizer:
         """Payloads of one access unit (annex B), each with its marker bit; empty if there is nothing to send."""
         nals: list[bytes] = []
         has_sps = has_idr = False
+        if len(access_unit) > _MAX_ACCESS_UNIT:
+            self.left_out += 1
+            return []
         for nal in split_annex_b(access_unit):
             kind = nal[0] & 0x1F
             if kind in _NOT_SENT:
                 continue
-            if kind == SPS:
+            if not 1 <= kind <= 23 or nal[0] & 0x80:
+                self.left_out += 1
+                continue
+            if kind == SPS and 4 <= len(nal) <= _MAX_SPS:
                 has_sps = True
                 if nal != self._sps:
                     self._sps = nal
                     self._pps.clear()  # they refer to the old one
-            elif kind == PPS:
-                self._pps[_first_exp_golomb(nal)] = nal
+            elif kind == PPS and (number := _first_exp_golomb(nal)) <= _MAX_PPS:
+                self._pps[number] = nal
             elif kind == IDR and not has_idr:
                 has_idr = True
                 if not has_sps:

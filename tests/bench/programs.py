@@ -28,6 +28,7 @@ width = 640
 height = 480
 fps = 15
 bitrate_kbps = 600
+warm = {camera_warm}
 [audio]
 driver = "simulated"
 {sound}
@@ -93,11 +94,14 @@ class Station:
         codec: str = "PCMA",
         video: bool = True,
         canceller: str = "",
+        camera_warm: bool = False,
     ) -> None:
         for name in ("run", "state"):
             (folder / name).mkdir(exist_ok=True)
         sound = f'rate_hz = 16000\ncanceller = "{canceller}"\necho_gain = 0.3' if canceller else "rate_hz = 8000"
-        (folder / "board.toml").write_text(_BOARD.format(relay_line=RELAY_LINE, sound=sound))
+        warm = str(camera_warm).lower()
+        board = _BOARD.format(relay_line=RELAY_LINE, sound=sound, camera_warm=warm)
+        (folder / "board.toml").write_text(board)
         account = ""
         if registrar:
             account = f'[[accounts]]\nname = "pbx"\naddress = "sip:door@127.0.0.1"\nregistrar = "{registrar}"'

@@ -4,9 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 
+import av
 import pytest
 
 from drivers.camera.base import AccessUnit, CameraError
+from drivers.camera.simulated import SimulatedCamera
 from firmware.media import feed as feed_module
 from firmware.media.events import MediaEvent, MediaFault
 from firmware.media.feed import CameraFeed
@@ -151,6 +153,29 @@ def test_each_mode_is_packetized_once(bench: Bench, monkeypatch: pytest.MonkeyPa
     bench.camera.take(keyframe=True, size=5000)
     assert len(counts) == 2
     assert [len(peer.waiting()) for _, peer in legs] == [3, 7] * 3
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+def test_pitfall_06_real_pictures_reach_a_peer_of_either_mode_in_its_packets(bench: Bench, mode: int) -> None:
+    bench.feed = CameraFeed(lambda: SimulatedCamera(640, 480, 15, 2000), bench.faults.append)
+    stream, peer = VideoStream(RtpPort("127.0.0.1"), bench.events.append, "c", bench.feed.request_keyframe), Peer()
+    bench.streams.append(stream)
+    bench.peers.append(peer)
+    stream.connect(video(peer.port, mode=mode))
+    bench.feed.add(stream)
+    depacketizer, decoder = Depacketizer(), av.CodecContext.create("h264", "r")
+    units, seen = [], set()
+    while len(units) < 20:
+        packet = peer.receive()
+        seen.add(packet.payload[0] & 0x1F)
+        assert len(packet.payload) <= 1200
+        if (unit := depacketizer.receive(packet)) is not None:
+            units.append(unit)
+    frames = [frame for unit in units for frame in decoder.decode(av.Packet(unit))] + decoder.decode(None)
+    assert len(frames) == len(units)
+    assert not any(frame.is_corrupt for frame in frames)
+    assert {7, 8} <= seen <= ({1, 5, 7, 8} if mode == 0 else {1, 5, 7, 8, 28})  # neither AUD nor SEI
+    assert (28 in seen) == (mode == 1)  # fragments (FU-A)
 
 
 def test_a_leg_begins_with_an_idr_which_is_asked_for(bench: Bench) -> None:

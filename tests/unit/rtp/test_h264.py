@@ -141,6 +141,66 @@ def test_mode_0_sends_single_nal_units_only_and_leaves_out_what_udp_cannot_carry
     assert packetizer.left_out == 1
 
 
+def test_what_a_receiver_would_take_for_packets_of_another_form_is_left_out() -> None:
+    stap, fu, unspecified, forbidden = b"\x78\x00\x01\x41", b"\x7c\x85\x41", b"\x60\x41", b"\xe5\x88"
+    packetizer = Packetizer()
+    assert kinds(packetizer.packets(annex_b(SPS, PPS, stap, fu, unspecified, forbidden, IDR))) == [7, 8, 5]
+    assert packetizer.left_out == 4
+    assert packetizer.packets(annex_b(SPS, PPS, IDR + body(2_000_000))) == []
+    assert packetizer.left_out == 5
+
+
+def test_only_real_parameter_sets_are_kept() -> None:
+    packetizer = Packetizer()
+    packetizer.packets(annex_b(SPS, PPS, b"\x67\x42", SPS + body(300), b"\x68\x00\x01\x55\x55", IDR))
+    assert packetizer.parameter_sets == (SPS, PPS)
+
+
+any_nal = st.builds(
+    lambda header, rest: bytes((header,)) + rest.replace(b"\x00", b"\x5a"),
+    st.one_of(st.integers(0, 255), st.sampled_from((0x41, 0x65, 0x67, 0x68, 0x06, 0x7C))),
+    st.one_of(st.binary(max_size=40), st.integers(0, 6000).map(body)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(units=st.lists(st.lists(any_nal, max_size=8), max_size=6), mode=st.sampled_from((0, 1)))
+def test_whatever_a_camera_writes_goes_out_in_legal_packets_and_comes_back(
+    units: list[list[bytes]], mode: int
+) -> None:
+    packetizer = Packetizer(mode)
+    for nals in units:
+        payloads = packetizer.packets(annex_b(*nals))
+        assert [marker for _, marker in payloads] == [False] * (len(payloads) - 1) + [True] * bool(payloads)
+        assert all(mode == 0 or len(payload) <= 1200 for payload, _ in payloads)
+        assert not any(payload[0] & 0x80 for payload, _ in payloads)
+        assert all(1 <= kind <= 23 or (kind == 28 and mode == 1) for kind in kinds(payloads))
+        depacketizer = Depacketizer()
+        depacketizer.waiting_for_keyframe = False
+        unit = None
+        for number, (payload, marker) in enumerate(payloads):
+            unit = depacketizer.receive(RtpPacket(96, marker, number, 1, 1, payload)) or unit
+        sent = split_annex_b(unit) if unit else []
+        shown = {1, 2, 3, 4, 5, *range(13, 24)}  # but for parameter sets, which are added to
+        legal = [nal for nal in nals if nal[0] < 0x80 and nal[0] & 0x1F in shown]
+        assert [nal for nal in sent if nal[0] & 0x1F in shown] == legal
+        assert {nal for nal in nals if nal[0] & 0x9F == 7} <= set(sent)
+    assert len(packetizer.parameter_sets) <= 257
+    assert sum(map(len, packetizer.parameter_sets)) < 2_000_000
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    data=st.one_of(
+        st.binary(max_size=3000), st.lists(st.sampled_from((b"\0", b"\1", b"\x67", b"\xff"))).map(b"".join)
+    )
+)
+def test_bytes_that_are_no_h264_at_all_raise_nothing(data: bytes) -> None:
+    for mode in (0, 1):
+        for payload, _ in Packetizer(mode).packets(data):
+            assert len(payload) > 0
+
+
 def test_profile_level_id_is_read_from_the_sps() -> None:
     assert profile_level_id_from_sps(SPS) == "42e01f"
     for wrong in (PPS, b"", SPS[:3]):
