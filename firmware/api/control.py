@@ -6,6 +6,7 @@ A request is one object with a `verb` and its arguments; the answer is `{"ok": t
     status                                    -> firmware.station.status.Status
     press   button                            -> {"press": 12, "button": "flat-1a"}
     call    target                            -> {"press": 13, "target": "101"}
+    quality                                   -> {"legs": [...]}: statistics and history of each leg
     hangup                                    -> {"press": 13}
     keys    keys                              -> {"press": 13, "leg": "13.1", "keys": 4}
     message target text                       -> {"message": 1, "target": "101"}
@@ -72,6 +73,7 @@ class Controlled(Protocol):
     def status(self) -> dict[str, object]: ...
     def press(self, button: str, source: str = ...) -> dict[str, object]: ...
     def call(self, target: str) -> dict[str, object]: ...
+    def quality(self) -> dict[str, object]: ...
     def hangup(self) -> dict[str, object]: ...
     def keys(self, digits: str) -> dict[str, object]: ...
     def message(self, target: str, text: str) -> dict[str, object]: ...
@@ -196,6 +198,8 @@ class ControlServer:
                 result = station.press(request.text("button"), source="doorctl")
             case "call":
                 result = station.call(request.text("target"))
+            case "quality":
+                result = station.quality()
             case "hangup":
                 result = station.hangup()
             case "message":
@@ -219,7 +223,8 @@ class ControlServer:
             case "sip":
                 result = await asyncio.to_thread(self._sip, request, self._trace.entries())
             case _:
-                known = "status, press, call, hangup, keys, message, unlock, audio, snapshot, nat, events, why, sip"
+                known = "status, press, call, quality, hangup, keys, message, unlock, audio, snapshot, nat, "
+                known += "events, why, sip"
                 raise ControlError(f'there is no verb "{request.verb[:40]}"; known: {known}')
         return await result if inspect.isawaitable(result) else result
 

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except Refused as error:
         return _complain(arguments, str(error), FAILED)
     except KeyboardInterrupt:
-        return 130 if arguments.verb not in ("events", "sip", "snapshot") else DONE
+        return 130 if arguments.verb not in ("events", "sip", "snapshot", "call") else DONE
     except BrokenPipeError:
         # The reader of our output has enough: `doorctl events | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -80,7 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     verb("press", "ring as if a button were pressed").add_argument(
         "button", metavar="BUTTON", nargs="?", default="", help="its name in the configuration (else the first)"
     )
-    verb("call", "call a number or SIP URI from the door").add_argument("target", metavar="TARGET")
+    call = verb("call", "call a number or SIP URI from the door, or show how the calls of now sound")
+    call.add_argument("target", metavar="TARGET", nargs="?", default="", help="whom to call (not with --stats)")
+    call.add_argument("--stats", action="store_true", help="loss, jitter, delay, bit rates and MOS of each leg")
+    call.add_argument("--plot", action="store_true", help="with --stats: the last minute as a small plot")
+    call.add_argument("--follow", "-f", action="store_true", help="with --stats: each second, until Ctrl-C")
     verb("hangup", "end the ringing or the call")
     verb("keys", "press keys at the phone of who talks with the door").add_argument(
         "keys", metavar="KEYS", help="0-9, *, # and A-D"
@@ -153,6 +157,11 @@ def _complain(arguments: argparse.Namespace, text: str, code: int) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     run_dir, state_dir = _folders(arguments)
+    if arguments.verb == "call" and arguments.stats:
+        return _show_quality(arguments, run_dir)
+    if arguments.verb == "call" and not arguments.target:
+        print("usage: doorctl call TARGET, or doorctl call --stats", file=sys.stderr)
+        return USAGE
     request: Json = {"verb": arguments.verb}
     if arguments.verb == "sip" and not (arguments.last or arguments.json or arguments.pcap):
         arguments.last = LAST_STEPS
@@ -494,6 +503,28 @@ def _say(*lines: str) -> None:
     """Print lines that may hold a stranger's words: a caller's name must not command the technician's terminal."""
     for line in lines:
         print("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line))
+
+
+def _show_quality(arguments: argparse.Namespace, run_dir: Path) -> int:
+    """Once, or each second until the reader has enough."""
+    from firmware.api import call_stats
+
+    before, before_s = None, 0.0
+    station = _Station(run_dir)
+    with station.socket:
+        while True:
+            quality, now_s = station.ask({"verb": "quality"}), time.monotonic()
+            if arguments.json:
+                print(json.dumps(quality, ensure_ascii=False), flush=True)
+            else:
+                if arguments.follow and sys.stdout.isatty():
+                    print("\x1b[H\x1b[2J", end="")
+                _say(*call_stats.lines(quality, before, now_s - before_s, plot=arguments.plot))
+                sys.stdout.flush()
+            if not arguments.follow:
+                return DONE
+            before, before_s = quality, now_s
+            time.sleep(1.0)
 
 
 def sound_lines(check: Json) -> Iterator[str]:

@@ -20,6 +20,7 @@ from firmware.media.codec import FRAME_MS, G711, NARROWBAND_HZ, AudioCodec, Code
 from firmware.media.dtmf import Detector, keys_as_tone
 from firmware.media.events import DigitSource, MediaEvent, MediaLost, SoundHeard
 from firmware.media.latch import Address
+from firmware.media.quality import Quality
 from firmware.media.resampler import Resampler
 from firmware.media.stream import RtpStream, Statistics
 from firmware.media.tones import TonePlayer
@@ -27,6 +28,7 @@ from firmware.net.rtp_port import RtpPort
 from firmware.rtp.concealment import Concealer
 from firmware.rtp.jitter import COMFORT_NOISE, Conceal, JitterBuffer, Noise, Piece, Play
 from firmware.rtp.packet import RtpError, RtpPacket, parse_rtp
+from firmware.rtp.reception import ReportBlock
 from firmware.rtp.telephone_event import Receiver, Sender
 from firmware.sdp.agreement import AgreedMedia
 from firmware.sdp.codecs import format_parameters
@@ -94,6 +96,7 @@ class AudioStream(RtpStream):
         self._key_detector: Detector | None = None
         self._key_tones: deque[TonePlayer] = deque()
         self._heard_s = 0.0
+        self._quality: Quality | None = None
         self._lost_reported = False
 
     # --- control, from the event loop ----------------------------------------------------------------------
@@ -423,6 +426,34 @@ class AudioStream(RtpStream):
             sound = rates.convert(sound)
         return audioop.add(frame, sound, 2)
 
+    def note_quality(self) -> None:
+        """Once a second, while sound is due: how it was, see `quality`."""
+        with self.lock:
+            jitter = self._jitter
+            if jitter is None or not self._received_packets:
+                return
+            if self._quality is None:
+                self._quality = Quality()
+            self._quality.note(
+                played_s=jitter.played / self._clock_hz,
+                concealed_s=jitter.concealed / self._clock_hz,
+                lost=self._lost_before + (max(0, self._reception.lost) if self._reception is not None else 0),
+                received=self._received_packets,
+                jitter_ms=self._reception.jitter_s * 1000 if self._reception is not None else 0.0,
+                buffer_ms=jitter.target_s * 1000,
+                round_trip_ms=(self._reports.round_trip_s or 0.0) * 1000,
+            )
+
+    def history(self) -> dict[str, list[float]]:
+        """The last minutes, second by second, for a plot; empty before the first."""
+        with self.lock:
+            return self._quality.history() if self._quality is not None else {}
+
+    def _reported(self, block: ReportBlock, now: float) -> None:
+        used = self._codec
+        if used is not None and used.expect_loss is not None:
+            used.expect_loss(block.fraction_lost / 256)
+
     def tick_report(self, now: float) -> None:
         # The frame sent last began 20 ms before the tick: its end is now.
         self.report(now, self._timestamp + self._step)
@@ -436,7 +467,11 @@ class AudioStream(RtpStream):
         if self._codec is not None:
             values["codec"] = self._codec.name
         jitter = self._jitter
+        if self._quality is not None:
+            values["mos"] = self._quality.mos
+            values["mos_worst"] = self._quality.worst
         if jitter is not None:
+            values["depth_ms"] = round(jitter.target_s * 1000)
             values["late"] = jitter.late
             values["concealed_ms"] = jitter.concealed * 1000 // self._clock_hz
             values["played_ms"] = jitter.played * 1000 // self._clock_hz

@@ -220,6 +220,10 @@ class MediaLeg:
             values |= self._video.statistics()
         return values
 
+    def history(self) -> dict[str, list[float]]:
+        """How it sounded, second by second."""
+        return self._audio.history()
+
     def close(self) -> Statistics:
         """Say goodbye, close the ports, return the last statistics. Again: only the statistics."""
         if not self._closed:

@@ -430,7 +430,9 @@ class RtpStream:
             reception = self._reception
             values: Statistics = {
                 "sent": self._sent_packets,
+                "sent_octets": self._sent_octets,
                 "received": self._received_packets,
+                "received_octets": self._received_octets,
                 "lost": self._lost_before + (max(0, reception.lost) if reception is not None else 0),
                 "jitter_ms": round(reception.jitter_s * 1000, 1) if reception is not None else 0.0,
                 "refused": self.latch.refused,
@@ -442,6 +444,10 @@ class RtpStream:
                 values["srtp"] = self._seal.keys.suite
                 values["forged"] = self._seal.forged
                 values["replayed"] = self._seal.replayed
+            heard = self._reports.heard
+            if heard is not None:
+                values["peer_lost"] = max(0, heard.lost)
+                values["peer_jitter_ms"] = round(heard.jitter / self._clock_hz * 1000, 1)
             if self._reports.round_trip_s is not None:
                 values["round_trip_ms"] = round(self._reports.round_trip_s * 1000, 1)
             self._more_statistics(values)

@@ -34,6 +34,7 @@ _ROUNDS = 64  # datagrams taken from one socket in a tick; what a flood brings m
 _MAX_READY = 64
 _PERIOD_S = FRAME_MS / 1000
 _LATE_S = 0.010
+_QUALITY_TICKS = 50
 _REPORT_TICKS = 5  # RTCP is due every few seconds; a tenth of one more or less is nothing
 
 
@@ -174,6 +175,9 @@ class Tick:
                 stream.send(other, encoded, now)
         if talk:
             self.guard.listen(microphone, mix, now)
+        if self.pace.ticks % _QUALITY_TICKS == 0:
+            for stream in audio:
+                stream.note_quality()
         if self.pace.ticks % _REPORT_TICKS == 0:
             for stream in audio:
                 if now >= stream.report_s:

@@ -228,6 +228,16 @@ class Leg:
     def keys_out(self) -> KeysOut:
         return self._settings.keys_out
 
+    def quality(self) -> dict[str, object]:
+        return {
+            "leg": self.name,
+            "party": self.party,
+            "direction": self.direction,
+            "talk": self._talk,
+            "statistics": self.media.statistics(),
+            "history": self.media.history(),
+        }
+
     def status(self) -> dict[str, object]:
         return {"leg": self.name, "party": self.party, "talk": self._talk, **self.media.statistics()}
 

@@ -440,6 +440,10 @@ class Station:
         self._carry_out(visit)
         return {"press": visit.press, "target": target}
 
+    def quality(self) -> dict[str, object]:
+        """How every leg of now sounds and looks, in numbers."""
+        return {"legs": [leg.quality() for leg in self._legs.by_name.values()]}
+
     def message(self, target: str, text: str) -> dict[str, object]:
         """Sends a short text to a target, to each phone of a user; `text-delivered` tells whether it arrived."""
         return self._news.send(target, text)

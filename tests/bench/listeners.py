@@ -113,6 +113,8 @@ class Ours:
         self._growing: _Growing | None = None
 
     def call(self) -> Talk:
+        time.sleep(0.8)  # the station's sound card lingers after a call
+        self._station.speaker.unlink(missing_ok=True)
         self._growing = _Growing(self._station.speaker, RATE_HZ)
         self._station.press()
         talk = _answered(self.phone, self._codec)

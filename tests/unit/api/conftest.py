@@ -74,6 +74,9 @@ class StrawStation:
         self.asked.append(("call", target))
         return {"press": 5, "target": target}
 
+    def quality(self) -> dict[str, object]:
+        return {"legs": []}
+
     def hangup(self) -> dict[str, object]:
         raise ControlError("there is no call to end")
 
