@@ -1,6 +1,6 @@
 # The verbs of this repository. Each prepares what it needs (tools/setup): a fresh Debian 12 or 13 with
 # Python, git and make is enough. `make demo ARGS="--once"` hands arguments on.
-.PHONY: help setup demo test lint bench fuzz
+.PHONY: help setup demo test lint bench fuzz announcements
 
 BIN := .venv/bin
 ARGS ?=
@@ -12,10 +12,14 @@ help:
 	@echo "make lint    ruff, mypy --strict, the floors of docs/architecture.md"
 	@echo "make bench   the measurements: a table here, JSON in build/bench.json"
 	@echo "make fuzz    coverage-guided fuzzing of what reads the network, SECONDS=300 in all"
+	@echo "make announcements   what the door says, spoken by espeak-ng into build/announcements (docs/sounds.md)"
 	@echo "make setup   packages and .venv only"
 
 setup:
 	@tools/setup test
+
+announcements:
+	@tools/announcements build/announcements
 
 demo:
 	@tools/setup run

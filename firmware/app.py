@@ -31,6 +31,8 @@ from firmware.config import Sip as SipSection
 from firmware.config.forms import minutes, split_listen_address
 from firmware.event_json import fields_of, kind_of
 from firmware.media.engine import Engine
+from firmware.media.events import MediaFault
+from firmware.media.sounds import Sounds
 from firmware.net.door_client import DoorClient
 from firmware.net.instance_id import instance_urn
 from firmware.net.network_watch import NetworkWatch
@@ -82,11 +84,19 @@ async def run(config: Config) -> None:
         station: Station
         camera = hardware.camera if config.media.video else None
         hands_free = make_hands_free(config, hardware.audio, state_dir)
+        announcements = config.announcements
+        sounds = Sounds(
+            config.station.country,
+            Path(announcements.folder) if announcements.folder else None,
+            announcements.languages,
+            announcements.how,
+            on_fault=lambda what: station.media_fault(MediaFault("announcements", what)),
+        )
         engine = Engine(
             audio=lambda: make_audio(hardware.audio),
             camera=(lambda: make_camera(camera)) if camera is not None else None,
             standby_camera=(lambda: make_standby_camera(camera)) if camera is not None else None,
-            country=config.station.country,
+            sounds=sounds,
             ports=config.media.ports,
             hands_free=hands_free,
             call_soon=loop.call_soon_threadsafe,
@@ -155,6 +165,7 @@ async def run(config: Config) -> None:
         except ControlError as error:
             raise StartError(str(error)) from error
         stack.push_async_callback(control.stop)
+        sounds.check()
         gc.collect()
         gc.freeze()  # what is here stays: the collector need not walk it during calls
         if camera is not None and camera.warm:

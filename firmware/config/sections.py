@@ -573,6 +573,55 @@ class Audio(Section, frozen=True, kw_only=True):
     ] = "auto"
 
 
+How = Literal["spoken", "tone", "off"]
+
+
+class Announcements(Section, frozen=True, kw_only=True):
+    """What the door says, to the visitor and to who talks with him. `tools/announcements` makes recordings; without
+    one, a tone of `station.country` sounds. Of each: "spoken" (a tone where nothing is recorded), "tone", "off"."""
+
+    folder: Annotated[
+        str | None,
+        forms.ABSOLUTE_PATH,
+        says(
+            "Folder of the recordings, WAV files such as `es/no-answer.wav`. Left out: tones only.",
+            "/var/lib/portero/announcements",
+        ),
+    ] = None
+    languages: Annotated[
+        tuple[Annotated[str, forms.NAME], ...],
+        says(
+            "Languages, the preferred one first: what is not recorded in one is taken from the next, at last from "
+            "the folder itself.",
+            ["es", "en"],
+        ),
+    ] = ("en",)
+    no_answer: Annotated[How, says("To the visitor: nobody answered.")] = "spoken"
+    busy: Annotated[How, says("To the visitor: who was called is busy, or declined.")] = "spoken"
+    unreachable: Annotated[How, says("To the visitor: no phone could be reached.")] = "spoken"
+    out_of_order: Annotated[
+        How,
+        says("To the visitor: the button rings nobody, or the call was cut off. To who opens: the lock failed."),
+    ] = "spoken"
+    door_opened: Annotated[How, says("To both: the door is open.")] = "spoken"
+    wrong_code: Annotated[How, says("To who typed it: the code opens nothing.")] = "spoken"
+    call_ended: Annotated[How, says("To the visitor: the call is over. Only spoken, there is no tone.")] = "spoken"
+    please_wait: Annotated[How, says("To the visitor: he is being handed on; then it rings on.")] = "spoken"
+    in_use: Annotated[
+        How,
+        says(
+            "To a caller who may call, while the door is in use: as sound before the refusal. Only spoken; without "
+            "a recording he is refused at once and his own phone gives the busy tone."
+        ),
+    ] = "spoken"
+
+    @property
+    def how(self) -> dict[str, How]:
+        """By the names of the recordings."""
+        keys = (name for name in self.__struct_fields__ if name not in ("folder", "languages"))
+        return {name.replace("_", "-"): getattr(self, name) for name in keys}
+
+
 class StoreSection(Section, frozen=True, kw_only=True):
     """The store of events behind `doorctl events` and `doorctl why`."""
 
@@ -595,6 +644,7 @@ class Config(Section, frozen=True, kw_only=True):
     nat: NatSection = NatSection()
 
     audio: Audio = Audio()
+    announcements: Announcements = Announcements()
     store: StoreSection = StoreSection()
 
     def account(self, name: str | None) -> Account | None:

@@ -22,6 +22,7 @@ from firmware.media.events import DigitSource, MediaEvent, MediaLost, SoundHeard
 from firmware.media.latch import Address
 from firmware.media.quality import Quality
 from firmware.media.resampler import Resampler
+from firmware.media.sounds import Playable
 from firmware.media.stream import RtpStream, Statistics
 from firmware.media.tones import TonePlayer
 from firmware.net.rtp_port import RtpPort
@@ -86,7 +87,7 @@ class AudioStream(RtpStream):
         self._concealer = Concealer(NARROWBAND_HZ)
         self._quiet = False
         self._sounded = False
-        self._tone: TonePlayer | None = None
+        self._tone: Playable | None = None
         self._tone_rates = Resampler(NARROWBAND_HZ, NARROWBAND_HZ)
         self._bus_rates = Resampler(NARROWBAND_HZ, NARROWBAND_HZ)
         self._digits = Receiver()
@@ -177,7 +178,7 @@ class AudioStream(RtpStream):
                 self.listen = listen
                 self._heard_again(time.monotonic())
 
-    def play_tone(self, player: TonePlayer | None) -> None:
+    def play_tone(self, player: Playable | None) -> None:
         with self.lock:
             if player is not None:
                 self._tone = player

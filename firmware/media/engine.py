@@ -24,10 +24,10 @@ from firmware.media.leg import KEYS_BY, Inbox, MediaLeg
 from firmware.media.probe import Probe
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.sound_card import SoundCard
+from firmware.media.sounds import Sounds
 from firmware.media.stills import Jpeg, Stills
 from firmware.media.stream import RtpStream, Wire
 from firmware.media.tick import Tick
-from firmware.media.tones import COUNTRIES, TonePlayer, tone
 from firmware.media.video import VideoStream
 from firmware.net.rtp_port import VIDEO_DSCP, RtpPort
 
@@ -51,6 +51,8 @@ class Engine:
     does not work; `ports` is an inclusive range for RTP; `hands_free` for a microphone that hears the speaker;
     `keys_by`: in which ways a key may come.
 
+    `sounds` is what there is to hear; left out, the tones of `country` alone.
+
     `call_soon` runs a function on the loop's thread, from any thread (`loop.call_soon_threadsafe`). KeyError for
     an unknown country.
     """
@@ -64,15 +66,14 @@ class Engine:
         camera: "Callable[[], Camera] | None" = None,
         standby_camera: "Callable[[], Camera] | None" = None,
         country: str = "es",
+        sounds: Sounds | None = None,
         ports: tuple[int, int] | None = None,
         hands_free: "HandsFree | None" = None,
         call_soon: Callable[[Callable[[], None]], object],
         on_fault: Callable[[MediaFault], None] | None = None,
         keys_by: Collection[DigitSource] = KEYS_BY,
     ) -> None:
-        if country not in COUNTRIES:
-            raise KeyError(country)
-        self.country = country
+        self.announcements = sounds or Sounds(country)
         self._audio_factory = audio
         self._ports = ports
         self._call_soon = call_soon
@@ -304,8 +305,8 @@ class Engine:
     # --- tones ---------------------------------------------------------------------------------------------
 
     def play(self, name: str | None) -> None:
-        """A tone (`tones.TONES`) to the visitor in place of the one that sounds; None: silence."""
-        player = TonePlayer(tone(name, self.country)) if name is not None else None
+        """A tone or an announcement (`sounds`) to the visitor in place of what sounds; None: silence."""
+        player = self.announcements.player(name) if name is not None else None
         with self._lock:
             if self._closed:
                 return
@@ -357,6 +358,15 @@ class Engine:
         if self._tick.probe is not None:
             self._tick.probe = None
             self._soon(self._interrupt)
+
+    def announce(self, name: str) -> None:
+        """An announcement, or one round of the tone in its place, to the visitor; what sounds goes on after it."""
+        player = self.announcements.player(name, once=True)
+        with self._lock:
+            if self._closed or player is None:
+                return
+            self._tick.announce(player)
+            self._ensure_thread()
 
     # --- the audio thread ----------------------------------------------------------------------------------
 

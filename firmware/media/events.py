@@ -56,7 +56,7 @@ MediaEvent = RtpStarted | SoundHeard | Digit | DigitRefused | MediaLost
 
 @dataclass(frozen=True, slots=True)
 class MediaFault:
-    """The sound card or the camera does not work; an empty `what` says that it does again."""
+    """The sound card, the camera or an announcement does not work; an empty `what` says that it does again."""
 
-    where: Literal["audio", "camera"]
+    where: Literal["audio", "camera", "announcements"]
     what: str

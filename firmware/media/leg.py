@@ -6,7 +6,6 @@ none after `close`.
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from firmware.media.dtmf import KEY_MS
 from firmware.media.events import Digit, DigitRefused, DigitSource, MediaEvent
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.stream import Statistics
-from firmware.media.tones import TonePlayer, tone
 from firmware.media.video import VideoStream
 from firmware.net.rtp_port import RtpPort
 from firmware.sdp.agreement import Agreement
@@ -104,7 +102,6 @@ class MediaLeg:
         self._video = video
         self._inbox = inbox
         self._loop = loop
-        self._country = engine.country
         self._closed = False
         self._reading = False
 
@@ -188,12 +185,13 @@ class MediaLeg:
             self._engine.talks(self._video, on=talk)
 
     def play(self, name: str | None) -> None:
-        """Mix one round of a tone's cadence (`tones.TONES`) into what is sent; None ends it.
+        """Mix an announcement or one round of a tone's cadence (`sounds`) into what is sent; None ends it.
 
         One round only, whatever the tone: it is a word said in a conversation, not the state of a line.
         """
-        once = dataclasses.replace(tone(name, self._country), repeat=False) if name is not None else None
-        self._audio.play_tone(TonePlayer(once) if once is not None else None)
+        player = self._engine.announcements.player(name, once=True) if name is not None else None
+        if player is not None or name is None:
+            self._audio.play_tone(player)
 
     def send_digits(self, digits: str, way: Literal["auto", "rtp", "inband"] = "auto") -> None:
         """Press keys at the far end by telephone-event (RFC 4733), or as sound where none were agreed or that way

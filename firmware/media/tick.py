@@ -21,8 +21,8 @@ from firmware.media.codec import FRAME_MS, NARROWBAND_HZ
 from firmware.media.probe import Probe
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.resampler import Resampler
+from firmware.media.sounds import Chain, Playable
 from firmware.media.stream import RtpStream
-from firmware.media.tones import TonePlayer
 from firmware.media.video import VideoStream
 
 if TYPE_CHECKING:
@@ -114,10 +114,10 @@ class Tick:
         self.probe: Probe | None = None
         self.on_probed: Callable[[Probe], None] | None = None
         self._tone_lock = threading.Lock()
-        self._tone: TonePlayer | None = None
-        self._next_tone: TonePlayer | None = None
+        self._tone: Playable | None = None
+        self._next_tone: Playable | None = None
 
-    def play_tone(self, player: TonePlayer | None) -> None:
+    def play_tone(self, player: Playable | None) -> None:
         """From the next tick on, to the speaker; what sounds now fades out first."""
         with self._tone_lock:
             if self._tone is not None:
@@ -125,6 +125,11 @@ class Tick:
                 self._next_tone = player
             else:
                 self._tone = player
+
+    def announce(self, player: Playable) -> None:
+        """At once, and what sounds now goes on after it."""
+        with self._tone_lock:
+            self._tone = player if self._tone is None else Chain(player, self._tone)
 
     def silence(self) -> None:
         """At once, not faded: nobody listens any more."""

@@ -8,10 +8,14 @@ Until then such a call is no visit: it neither keeps the door from ringing nor f
     waiting  ACK                                  let in: IncomingCall is told, sound and picture flow
     waiting  ACK, the door is in use meanwhile    hung up
     waiting  ended, or MOST_WAITING later ones    forgotten, told as refused
+
+Who may call and finds the door in use hears why before the 486, where there are words for it: 183 with sound and
+without a picture (RFC 3960), reliably if his phone can (RFC 3262). One at a time, and never by his own word for his
+address: sound is more than an answer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from firmware.config import Config
 from firmware.net.sip_endpoint import SipEndpoint
@@ -31,6 +35,9 @@ INCOMING = "*incoming"  # name of a plan that no button can have
 MOST_WAITING = 4  # calls without an ACK yet: each holds media ports
 DECLINE, NO_SUCH_CALL, BUSY_HERE, FORBIDDEN, NOT_ACCEPTABLE = 603, 481, 486, 403, 488
 SERVER_ERROR, UNAVAILABLE = 500, 503
+SESSION_PROGRESS = 183
+IN_USE, DOOR_IN_USE = "in-use", "the door is in use"
+EARLY_S = 0.5  # until the caller's phone plays what comes, and after the last word
 BUSY = f'SIP;cause={BUSY_HERE};text="Busy Here"'
 
 
@@ -40,6 +47,8 @@ class _Waiting:
     caller: str
     source: str
     proven: str
+    speaks_s: float | None = None  # when words begin, for who is to be refused
+    ends_s: float | None = None  # when he is
 
 
 class Incoming:
@@ -81,8 +90,46 @@ class Incoming:
                 while len(self._waiting) > MOST_WAITING:
                     self._drop(next(iter(self._waiting)), "later calls came before its ACK")
                 return
+        if status == BUSY_HERE and self._say_why(event, caller, source, proven):
+            return
         self._phone.hangup(event.call, status=status)
         self._tell_refused(caller, source, status, reason)
+
+    def next_deadline(self) -> float | None:
+        times = [time for waiting in self._waiting.values() for time in (waiting.speaks_s, waiting.ends_s)]
+        return min((time for time in times if time is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        for call, waiting in tuple(self._waiting.items()):
+            if waiting.speaks_s is not None and now >= waiting.speaks_s:
+                self._waiting[call] = replace(waiting, speaks_s=None)
+                waiting.leg.media.play(IN_USE)
+            elif waiting.ends_s is not None and now >= waiting.ends_s:
+                self._drop(call, DOOR_IN_USE)
+
+    def _say_why(self, event: sip_events.IncomingCall, caller: str, source: str, proven: str) -> bool:
+        """Early sound for who is refused because the door is in use. False where there is none."""
+        words_s = self._visits.limits.announcement_s.get(IN_USE, 0.0)
+        made_up = event.source.transport == "udp" and not event.account and not event.user
+        if not words_s or made_up or not event.sdp or any(other.ends_s for other in self._waiting.values()):
+            return False
+        visit = self._visits.new(Plan(INCOMING, ()))
+        name = f"{visit.press}.1"
+        try:
+            leg = self._legs.open(
+                name, visit, caller, event.account, event.source.local[0], "incoming", video=False
+            )
+            leg.call = event.call
+            answer = leg.answer(event.sdp)
+        except (OSError, SdpError):
+            self._legs.forget(name)
+            self._visits.forget(visit)
+            return False
+        self._legs.by_call[event.call] = leg
+        self._phone.ring(event.call, status=SESSION_PROGRESS, sdp=answer)
+        begins_s = self._now() + EARLY_S
+        self._waiting[event.call] = _Waiting(leg, caller, source, proven, begins_s, begins_s + words_s + EARLY_S)
+        return True
 
     def acknowledged(self, leg: Leg) -> None:
         """An ACK of the leg's 2xx has come."""
@@ -124,7 +171,7 @@ class Incoming:
         return True
 
     def _judge(self, event: sip_events.IncomingCall) -> tuple[int, str, str]:
-        """(0, "", how the caller proved itself) to let it in, else (status, reason, "")."""
+        """(0, "", how the caller proved itself) to let it in, else (status, reason, "" or how it did)."""
         incoming = self._config.calls.incoming
         if incoming.policy != "auto-answer":
             return FORBIDDEN, "calls to the station are refused (calls.incoming.policy)", ""
@@ -146,7 +193,7 @@ class Incoming:
             if event.replaces not in self._legs.by_call:
                 return NO_SUCH_CALL, "the call to take over is gone", ""
         elif self._visits.in_use is not None:
-            return BUSY_HERE, "the door is in use", ""
+            return BUSY_HERE, DOOR_IN_USE, proven
         if self._let_in.full(self._now()):
             return UNAVAILABLE, "too many calls to the station within a minute", ""
         return 0, "", proven
@@ -178,7 +225,7 @@ class Incoming:
 
     def _drop(self, call: int, reason: str) -> None:
         waiting = self._waiting.pop(call)
-        self._phone.hangup(call, reason=BUSY)
+        self._phone.hangup(call, status=BUSY_HERE, reason=BUSY)
         visit = self._visits.by_press[waiting.leg.press]
         if visit.plan.name == INCOMING:
             self._forget(waiting, BUSY_HERE, reason)

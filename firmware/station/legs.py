@@ -7,6 +7,7 @@ cannot be called is told to the visit like a call that failed.
 import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from firmware.config import Config
@@ -164,6 +165,8 @@ class Legs:
         account: str,
         host: str,
         direction: Literal["outgoing", "incoming"] = "outgoing",
+        *,
+        video: bool = True,
     ) -> Leg:
         """OSError where there is no port for its media."""
         reader = CodeReader(
@@ -185,6 +188,8 @@ class Legs:
                 through.keys_out,
                 through.srtp or media.srtp,
             )
+        if not video:
+            media = replace(media, video=False)
         leg = Leg(
             name,
             visit.press,

@@ -58,6 +58,7 @@ Chatter = (
     | events.MediaLost
     | events.TransferAsked
     | events.DigitReceived
+    | events.DigitRefused
     | events.AccessRefused
 )
 End = events.LegEnded | events.LegFailed | events.LegCancelled | events.PressEnded

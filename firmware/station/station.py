@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 MOST_KEYS = 32
 _DEVICE_REMEDY = {
     "audio": "check that the sound card is plugged in and is the one board.toml names; it is tried again",
+    "announcements": "correct the file, or take it away; a tone sounds in its place",
     "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
 }
 BY_HAND = "*call"  # name of a plan that no button can have
@@ -97,7 +98,9 @@ class Station:
             calls.unlock_while_ringing,
         )
         self._lockout = Lockout(policy)
-        limits = Limits(calls.talk_limit_s, calls.warning_s, calls.hangup_after_unlock_s)
+        limits = Limits(
+            calls.talk_limit_s, calls.warning_s, calls.hangup_after_unlock_s, engine.announcements.seconds
+        )
         self._visits = Visits(limits, first_press)
         self._transfers = Transfers(config, self._publish, phone)
         self._legs = Legs(
@@ -143,9 +146,6 @@ class Station:
         self._tell_press(visit.press, button, source, edge_s, "ring")
         if not plan.stages:
             self._faults.set(f"button {button}", "has no ring plan", f"give buttons.{button} at least one stage")
-            self._publish(events.PressEnded(press=visit.press, outcome="failed", reason="no ring plan"))
-            self._forget(visit)
-            return visit.press
         self._visits.active = visit
         visit.begin(now)
         self._carry_out(visit)
@@ -181,6 +181,7 @@ class Station:
             return
         if isinstance(event, sip_events.IncomingCall):
             self._incoming.take(event)
+            self._arm()
             return
         if isinstance(event, sip_events.TextReceived | sip_events.TextDelivered | sip_events.CheckSync):
             self._news.take(event)
@@ -332,6 +333,8 @@ class Station:
         if leg.name not in self._legs.by_name:
             return
         visit = self._visits.by_press[leg.press]
+        if visit.phase == "new":
+            return  # of a caller who is being refused
         match event:
             case media_events.RtpStarted():
                 self._publish(
@@ -345,7 +348,7 @@ class Station:
                 self._decided(leg, leg.reader.digit(event.digit, self._now()))
                 self._arm()
             case media_events.DigitRefused():
-                self._stream.publish(events.DigitRefused(press=leg.press, leg=leg.name, source=event.source))
+                self._publish(events.DigitRefused(press=leg.press, leg=leg.name, source=event.source))
             case media_events.MediaLost():
                 self._publish(
                     events.MediaLost(
@@ -394,19 +397,22 @@ class Station:
             self._publish(
                 events.AccessLocked(lockout_s=decision.station_locked_s, wrong_codes=decision.wrong_codes)
             )
-        leg.media.play("congestion")
+        leg.media.play("wrong-code")
 
     def _opened(self, press: int) -> None:
         for leg in self._legs.of(press):
-            leg.media.play("confirm")
+            leg.media.play("door-opened")
         visit = self._visits.by_press.get(press)
+        if visit is None or visit is self._visits.active:
+            self._engine.announce("door-opened")
+            self._publish(events.DoorSound(press=press, sound="door-opened"))
         if visit is not None:
             visit.unlocked(self._now())
             self._carry_out(visit)
 
     def _not_opened(self, press: int) -> None:
         for leg in self._legs.of(press):
-            leg.media.play("congestion")
+            leg.media.play("out-of-order")
 
     # --- doorctl -------------------------------------------------------------------------------------------
 
@@ -577,6 +583,7 @@ class Station:
             self._timer = None
         deadlines = [visit.next_deadline() for visit in self._visits.by_press.values()]
         deadlines += [leg.reader.next_deadline() for leg in self._legs.by_name.values()]
+        deadlines.append(self._incoming.next_deadline())
         soonest = min((time for time in deadlines if time is not None), default=None)
         if soonest is not None and not self._stopping:
             self._timer = self._loop.call_at(soonest, self._timer_fired)
@@ -585,6 +592,7 @@ class Station:
         now = self._now()
         for leg in tuple(self._legs.by_name.values()):
             self._decided(leg, leg.reader.handle_timer(now))
+        self._incoming.handle_timer(now)
         for visit in tuple(self._visits.by_press.values()):
             visit.handle_timer(now)
             self._carry_out(visit)

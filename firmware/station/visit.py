@@ -4,18 +4,19 @@ Pure: what happens at the legs and `now` go in; what is to be done and what is t
 visit knows the ring plan, the limits and whose turn it is; it knows no SIP message, no SDP and no sound device.
 
     phase    event                                      next     what is done
+    new      begin, the plan rings nobody               closing  Sound out-of-order
     new      begin                                      ringing  first stage: StartLeg each target, Sound ringback
     ringing  leg rings with early sound, sound arrives  ringing  Sound follows that leg
     ringing  leg answered                               talking  Talk; EndLeg the others: completed elsewhere
     ringing  leg failed, others ring                    ringing  -
     ringing  last leg of the stage failed               ringing  next stage at once; after the last: closing
     ringing  stage's time is up                         ringing  EndLeg its legs, next stage; or closing
-    ringing  ring limit                                 closing  EndLeg all, Sound congestion
+    ringing  ring limit                                 closing  EndLeg all, Sound no-answer
     ringing  pressed again: ignore / extend / cancel    ringing / ringing with all times new / closing
     talking  a leg answered late                        talking  EndLeg it
     talking  successor (transfer, Replaces)             talking  StartLeg the new party; the old one talks on
     talking  the successor answered                     talking  Talk; EndLeg the old one
-    talking  the old one left while the new one rings   ringing  Sound ringback; the talk limit runs on
+    talking  the old one left while the new one rings   ringing  Sound please-wait; the talk limit runs on
     talking  warning time                               talking  Warn
     talking  talk limit, time after the unlock          closing  EndLeg
     talking  leg ended                                  closing  -
@@ -62,6 +63,7 @@ class Limits:
     talk_limit_s: float = 180.0
     warning_s: float = 10.0
     hangup_after_unlock_s: float = 5.0  # 0: the call goes on
+    announcement_s: Mapping[str, float] = field(default_factory=dict)  # by name: those that are spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class Talk:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What the visitor hears: a tone's name, `early:<leg>` for that leg's own sound, None for silence."""
+    """What the visitor hears: a tone or an announcement by name, `early:<leg>` for that leg's own sound, None for
+    silence."""
 
     tone: str | None
 
@@ -170,6 +173,9 @@ class Visit:
     # --- what happens --------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
+        if not self.plan.stages:
+            self._close("failed", "no ring plan", "out-of-order", now)
+            return
         self.phase = "ringing"
         self._ring_ends = now + self.plan.ring_limit_s
         self._next_stage(now)
@@ -314,9 +320,10 @@ class Visit:
             if self.phase == "talking" and state.state == "talking":
                 if self._successor in self._legs:
                     self.phase, self._ring_ends = "ringing", now + self.plan.ring_limit_s
-                    self._play("ringback")
+                    self._play("please-wait")
                 else:
-                    self._close("answered", reason or f"ended by {by}", None, now)
+                    sound = "out-of-order" if by == "network" else self._spoken("call-ended")
+                    self._close("answered", reason or f"ended by {by}", sound, now)
         elif state.state != "given up":
             self._tell(events.LegFailed(press=self.press, leg=leg, status=status, reason=reason))
             self._worst_status = status
@@ -324,7 +331,7 @@ class Visit:
                 self._play("ringback")
             if self.phase == "ringing" and not self._ringing_legs():
                 if leg == self._successor:
-                    self._close("answered", "handed on, and nobody there", "congestion", now)
+                    self._close("answered", "handed on, and nobody there", "no-answer", now)
                 else:
                     self._stage_over("all legs failed", now)
         self._finish_if_empty()
@@ -337,10 +344,10 @@ class Visit:
                 self._actions.append(Warn(leg))
                 self._tell(events.DoorSound(press=self.press, sound="warning"))
         if self._talk_ends is not None and now >= self._talk_ends:
-            self._close("answered", self._talk_end_reason, None, now)
+            self._close("answered", self._talk_end_reason, self._spoken("call-ended"), now)
         if self._ring_ends is not None and now >= self._ring_ends:
             self._tell(events.StageEnded(press=self.press, stage=self._stage + 1, reason="ring limit"))
-            self._close("unanswered", "ring limit", "congestion", now)
+            self._close("unanswered", "ring limit", "no-answer", now)
         elif self._stage_ends is not None and now >= self._stage_ends:
             for leg in self._ringing_legs():
                 self._give_up(leg, "")
@@ -374,10 +381,10 @@ class Visit:
         if self._stage + 1 < len(self.plan.stages):
             self._next_stage(now)
         elif reason == "all legs failed":
-            tone = "busy" if self._worst_status in _BUSY else "congestion"
+            tone = "busy" if self._worst_status in _BUSY else "unreachable"
             self._close("failed", reason, tone, now)
         else:
-            self._close("unanswered", reason, "congestion", now)
+            self._close("unanswered", reason, "no-answer", now)
 
     def _give_up(self, leg: str, reason: str) -> None:
         state = self._legs[leg]
@@ -402,9 +409,13 @@ class Visit:
         for leg in tuple(self._legs):
             self._give_up(leg, "")
         self._play(tone)
-        self._tone_ends = now + END_TONE_S if tone else None
+        self._tone_ends = now + max(END_TONE_S, self.limits.announcement_s.get(tone, 0.0)) if tone else None
         self._tell(events.PressEnded(press=self.press, outcome=outcome, reason=reason))
         self._finish_if_empty()
+
+    def _spoken(self, name: str) -> str | None:
+        """For what is no failure: said where there are words for it, silence where a tone would stand in."""
+        return name if self.limits.announcement_s.get(name) else None
 
     def _finish_if_empty(self) -> None:
         if self.phase == "closing" and not self._legs and self._tone_ends is None:

@@ -10,7 +10,7 @@ class Visits:
     def __init__(self, limits: Limits, first_press: int) -> None:
         self.by_press: dict[int, Visit] = {}
         self.active: Visit | None = None  # the one that the visitor hears
-        self._limits = limits
+        self.limits = limits
         self._next_press = first_press
 
     @property
@@ -20,7 +20,7 @@ class Visits:
         return active if active is not None and active.phase in ("ringing", "talking") else None
 
     def new(self, plan: Plan) -> Visit:
-        visit = Visit(self._next_press, plan, self._limits)
+        visit = Visit(self._next_press, plan, self.limits)
         self._next_press += 1
         self.by_press[visit.press] = visit
         return visit

@@ -11,7 +11,9 @@ import socket
 import struct
 import threading
 import time
+import wave
 from collections import deque
+from pathlib import Path
 
 from tests.support import spandsp
 
@@ -43,6 +45,17 @@ class LinePhone:
     def send_to(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._thread.start()
+
+    def listen(self, file: Path) -> None:
+        """Write what comes to a WAV file, and send nothing."""
+        self._thread = threading.Thread(target=self._record, args=(file,), name="line phone", daemon=True)
+        self._thread.start()
+
+    def _record(self, path: Path) -> None:
+        with path.open("wb", buffering=0) as raw, wave.open(raw, "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            while not self._stopping.wait(_TICK_S):
+                file.writeframes(self._heard())
 
     def play_keys(self, keys: str) -> None:
         """As sound, 100 ms each and as long a pause."""

@@ -121,13 +121,15 @@ class Peers:
     def line_phone(
         self, scenario: str = "answers", formats: str = "8 101", **options: Any
     ) -> tuple[Sipp, LinePhone]:
-        """A telephone behind a gateway: sipp answers for it, with `formats` in its description. Further options are
-        the phone's, and `keys` the scenario's."""
+        """A telephone behind a gateway: sipp answers for it, with `formats` in its description, or calls for it:
+        at `remote` over `transport` as `caller`."""
         if (options.get("converts") or options.get("echo")) and (missing := spandsp.missing()):
             pytest.skip(missing)
+        calls = {name: options.pop(name) for name in ("remote", "transport") if name in options}
+        keys = {"formats": formats, "caller": options.pop("caller", "")}
         phone = LinePhone(**options)
         self._closing.append(phone.stop)
-        return self.sipp(scenario, keys={"sound_port": str(phone.port), "formats": formats}), phone
+        return self.sipp(scenario, keys={**keys, "sound_port": str(phone.port)}, **calls), phone
 
     def twin_phones(self) -> TwinPhones:
         phones = TwinPhones()

@@ -2,6 +2,7 @@
 on, what a call says of itself, texts. The SIP endpoint and the media engine are stand-ins."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -105,6 +106,7 @@ class Engine:
     def __init__(self) -> None:
         self.legs: dict[str, MediaLeg] = {}
         self.sounds: list[str | None] = []
+        self.announcements = SimpleNamespace(seconds={})
 
     def open_leg(self, name: str, host: str, on_event: object, *, video: bool) -> MediaLeg:
         self.legs[name] = MediaLeg(video_port=40002 if video else None)
@@ -112,6 +114,9 @@ class Engine:
 
     def play(self, tone: str | None) -> None:
         self.sounds.append(tone)
+
+    def announce(self, name: str) -> None:
+        self.sounds.append(name)
 
 
 class House:
@@ -425,7 +430,7 @@ def test_who_hands_the_door_on_and_leaves_lets_the_visitor_hear_ringback() -> No
     house.talk()
     transfer(house, "sip:102@pbx.example")
     house.sip(sip_events.CallEnded(1, "peer", 200, "BYE"))
-    assert house.engine.sounds[-1] == "ringback"
+    assert house.engine.sounds[-1] == "please-wait", "ringback, after the words for it"
     assert not house.of(events.PressEnded)
     house.sip(sip_events.CallEnded(2, "peer", 486, "Busy Here"))
     (ended,) = house.of(events.PressEnded)

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from firmware.sip.types import Flow
 from firmware.sip.uri import NameAddr, Uri
 from firmware.station import events
 from firmware.station.events import EventStream, Record
+from firmware.station.incoming import BUSY
 from firmware.station.station import Station
 from firmware.station.status import ControlError
 from firmware.station.visit import COMPLETED_ELSEWHERE
@@ -27,7 +29,7 @@ class Phone:
     def __init__(self):
         self.invites, self.hangups, self.accepted, self.answers = [], [], [], []
         self.number = 0
-        self.headers, self.fallbacks, self.transfers, self.texts, self.infos = [], [], [], [], []
+        self.headers, self.fallbacks, self.transfers, self.texts, self.infos, self.rings = [], [], [], [], [], []
         self.users, self.over = {}, []  # bindings of each, and those that invites went over
 
     def local_host_towards(self, _):
@@ -46,6 +48,9 @@ class Phone:
 
     def hangup(self, call, *, status=0, reason=""):
         self.hangups.append((call, status, reason))
+
+    def ring(self, call, *, status=180, sdp=b""):
+        self.rings.append((call, status, sdp))
 
     def accept(self, call, sdp):
         self.accepted.append((call, sdp))
@@ -90,6 +95,7 @@ class MediaLeg:
     digits: list = field(default_factory=list)
     pressed: list = field(default_factory=list)
     keyframes: int = 0
+    opened_video: bool = True
     closed: bool = False
 
     def connect(self, agreement, *, talk, listen):
@@ -126,16 +132,20 @@ class MediaLeg:
 
 class Engine:
     def __init__(self):
+        self.announcements, self.announced = SimpleNamespace(seconds={}), []
         self.legs, self.sounds, self.broken = {}, [], False
 
     def open_leg(self, name, host, on_event, *, video):
         if self.broken:
             raise OSError("no free port")
-        self.legs[name] = MediaLeg(on_event)
+        self.legs[name] = MediaLeg(on_event, opened_video=video)
         return self.legs[name]
 
     def play(self, tone):
         self.sounds.append(tone)
+
+    def announce(self, name):
+        self.announced.append(name)
 
 
 class Lock:
@@ -282,7 +292,7 @@ def test_the_code_opens_the_door_once_and_the_call_ends_later(house):
     house.station.doors.take(door_client.PulseAccepted(1, "street", 3000, 0.0))
     house.station.doors.take(door_client.LineOn(1, "street", 3000, house.now))
     assert [event.press for event in house.kinds(events.RelayOn)] == [1]
-    assert house.engine.legs["1.1"].tones == ["confirm"]
+    assert house.engine.legs["1.1"].tones == house.engine.announced == ["door-opened"], "both hear it"
     house.turn_to(house.now + 4.9)
     assert (1, 0, "") not in house.phone.hangups
     house.turn_to(house.now + 0.2)
@@ -359,6 +369,54 @@ def test_ports_are_free_as_soon_as_a_leg_is_given_up_and_visits_do_not_pile_up(h
     assert house.phone.invites[-1][1] == "sip:mon@192.0.2.9:5062"
 
 
+def test_a_wrong_code_is_told_to_who_typed_it(house):
+    house.ring_and_answer()
+    house.type("1.1", "9999#")
+    assert house.engine.legs["1.1"].tones == ["wrong-code"]
+    assert not house.engine.announced
+
+
+def test_the_door_opened_by_word_of_the_technician_is_told_at_the_door(house):
+    house.station.pressed("flat", "gpio", house.now)
+    house.station._opened(1)
+    assert house.engine.announced == ["door-opened"]
+    assert house.engine.sounds == ["ringback"], "which goes on"
+    assert house.kinds(events.DoorSound)[-1].sound == "door-opened"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "heard"), [((486, 486), "busy"), ((603, 603), "busy"), ((404, 404), "unreachable")]
+)
+def test_the_visitor_hears_why_nobody_comes(house, statuses, heard):
+    house.station.pressed("office", "gpio", house.now)
+    house.sip(sip_events.CallEnded(1, "peer", statuses[0], ""))
+    assert house.engine.sounds[-1] == heard
+
+
+@pytest.mark.parametrize(
+    ("by", "spoken", "heard"),
+    [("peer", {}, None), ("peer", {"call-ended": 1.5}, "call-ended"), ("network", {}, "out-of-order")],
+)
+def test_the_visitor_hears_how_the_call_ended(house, by, spoken, heard):
+    house.engine.announcements.seconds.update(spoken)
+    house.ring_and_answer()
+    house.sip(sip_events.CallEnded(2, "us", 487, ""))
+    house.sip(sip_events.CallEnded(1, by, 200, "BYE"))
+    assert house.engine.sounds[-1] == heard
+    house.turn_to(house.now + 10)
+    assert house.engine.sounds[-1] is None
+
+
+def test_an_announcement_is_said_to_its_end(house):
+    house.engine.announcements.seconds["busy"] = 4.2
+    house.station.pressed("office", "gpio", house.now)
+    house.sip(sip_events.CallEnded(1, "peer", 486, "Busy Here"))
+    house.turn_to(house.now + 4.1)
+    assert house.engine.sounds[-1] == "busy"
+    house.turn_to(house.now + 0.2)
+    assert house.engine.sounds[-1] is None
+
+
 def test_a_code_before_the_answer_is_refused(house):
     house.station.pressed("flat", "gpio", house.now)
     house.sip(sip_events.CallProgress(1, "tag", 183, a_peer_answers(house.phone.invites[0][4])))
@@ -380,7 +438,7 @@ def test_a_refusal_of_the_lock_process_is_told_and_heard_and_the_call_goes_on(ho
     house.station.doors.take(door_client.PulseRefused(1, "street", "no door process: not running"))
     assert "not running" in house.kinds(events.DoorRefused)[0].reason
     assert house.kinds(events.DoorRefused)[0].press == 1
-    assert house.engine.legs["1.1"].tones == ["congestion"]
+    assert house.engine.legs["1.1"].tones == ["out-of-order"]
     assert not house.kinds(events.LegEnded)
 
 
@@ -541,6 +599,60 @@ def test_a_call_while_the_door_is_in_use_is_busy(house):
     assert house.station.hangup() == {"press": 1}
 
 
+@pytest.fixture
+def busy_house(house):
+    """In a call, with words of 2 s for callers."""
+    house.engine.announcements.seconds["in-use"] = 2.0
+    house.ring_and_answer()
+    return house
+
+
+def test_a_caller_hears_that_the_door_is_in_use_before_he_is_refused(busy_house):
+    house = busy_house
+    house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx"))
+    assert [(call, status, b"m=audio" in sdp) for call, status, sdp in house.phone.rings] == [(9, 183, True)]
+    leg = house.engine.legs["2.1"]
+    assert leg.connected[0].audio is not None
+    assert (leg.audio, leg.tones, leg.opened_video) == ((False, False), [], False)
+    house.turn_to(house.now + 0.6)
+    assert leg.tones == ["in-use"]
+    assert (9, 486, BUSY) not in house.phone.hangups
+    house.turn_to(house.now + 2.5)
+    assert house.phone.hangups[-1] == (9, 486, BUSY)
+    assert leg.closed
+    assert [event.status for event in house.kinds(events.IncomingRefused)] == [486]
+    house.sip(sip_events.CallEnded(9, "us", 486, "Busy Here"))
+    assert house.station.hangup() == {"press": 1}, "the call that was there is still there"
+    assert not house.kinds(events.IncomingCall)
+
+
+def test_a_caller_who_gives_up_while_he_is_told_leaves_nothing_behind(busy_house):
+    house = busy_house
+    house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx"))
+    house.sip(sip_events.CallEnded(9, "peer", 487, "cancelled"))
+    assert house.engine.legs["2.1"].closed
+    house.turn_to(house.now + 5)
+    assert 9 not in [call for call, _, _ in house.phone.hangups]
+
+
+def test_nobody_is_told_by_sound_whose_address_may_be_made_up_nor_two_at_once(busy_house):
+    house = busy_house
+    house.sip(incoming(8, "sip:mon@192.0.2.9", host="192.0.2.9"))
+    assert house.phone.hangups[-1] == (8, 486, "")
+    house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx"))
+    house.sip(incoming(10, "sip:101@pbx.example.org", account="pbx"))
+    assert house.phone.hangups[-1] == (10, 486, "")
+    assert [call for call, _, _ in house.phone.rings] == [9]
+
+
+def test_what_a_caller_types_who_is_being_refused_is_not_even_looked_at(busy_house):
+    house = busy_house
+    house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx"))
+    house.type("2.1", "1234")
+    assert not house.lock.pulses
+    assert not house.kinds(events.DigitReceived)
+
+
 def test_an_unusable_offer_of_a_caller_leaves_nothing_behind(house):
     house.sip(incoming(9, "sip:101@pbx.example.org", account="pbx", sdp=b"v=0\r\nnonsense"))
     assert house.phone.hangups == [(9, 488, "")]
@@ -563,6 +675,10 @@ def test_a_button_without_a_plan_is_a_visible_fault(house):
     house.station.pressed("nobody", "gpio", house.now)
     assert house.kinds(events.Fault)
     assert house.kinds(events.PressEnded)[0].outcome == "failed"
+    assert house.engine.sounds == ["out-of-order"], "the visitor is not left in silence"
+    house.turn_to(house.now + 5.0)
+    assert house.engine.sounds[-1] is None
+    assert house.deadline is None
 
 
 def test_no_free_port_fails_the_leg_and_is_told(house):

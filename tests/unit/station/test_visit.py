@@ -96,7 +96,7 @@ def test_nobody_answers_ends_unanswered_and_waits_for_the_cancelled_leg():
     v.take_actions()
     v.handle_timer(120.0)
     actions = v.take_actions()
-    assert Sound("congestion") in actions
+    assert Sound("no-answer") in actions
     ended = [a.event for a in actions if isinstance(a, Publish) and isinstance(a.event, events.PressEnded)]
     assert [e.outcome for e in ended] == ["unanswered"]
     v.handle_timer(130.0)
@@ -109,7 +109,7 @@ def test_ring_limit_ends_a_plan_that_would_ring_longer():
     v = visit((Stage(("101",), 500.0),), ring_limit_s=60.0)
     done(v)
     v.handle_timer(160.0)
-    assert done(v) == [EndLeg("7.1", ""), Sound("congestion")]
+    assert done(v) == [EndLeg("7.1", ""), Sound("no-answer")]
 
 
 def test_early_sound_replaces_the_ringback_only_when_it_arrives():
