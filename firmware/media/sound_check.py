@@ -169,16 +169,19 @@ def linear_part(chirps: tuple[Heard, ...]) -> tuple[Heard, ...]:
 
 
 def margin_db(canceller: EchoCanceller, played: bytes, recorded: bytes, rate_hz: int) -> float:
-    """By how much what is left of the echo is below what was played, once `canceller` has learnt; street noise,
-    as the canceller leaves it in the beginning, does not count."""
+    """By how much what is left of the echo is below what was played, once `canceller` has learnt. Street noise
+    (what is left between two syllables) does not count; what is far below it cannot be told."""
     size = _bytes(FRAME_MS, rate_hz)
-    left = bytearray()
-    for at in range(0, min(len(played), len(recorded)) - size + 1, size):
-        left += canceller.process(recorded[at : at + size], played[at : at + size])
-    tail = _bytes(SPEECH_MS - _LEARNT_MS, rate_hz)
-    noise = audioop.rms(bytes(left[_bytes(300, rate_hz) : _bytes(LEAD_MS, rate_hz)]), 2) ** 2
-    power = max(audioop.rms(bytes(left[-tail:]), 2) ** 2 - noise, 1)
-    return level_db(played[-tail:]) - 10 * math.log10(power / 32768**2)
+    left = [
+        canceller.process(recorded[at : at + size], played[at : at + size])
+        for at in range(0, min(len(played), len(recorded)) - size + 1, size)
+    ]
+    tail = (SPEECH_MS - _LEARNT_MS) // FRAME_MS
+    powers = sorted(audioop.rms(frame, 2) ** 2 for frame in left[-tail:])
+    quiet = powers[: tail // 10]
+    noise = sum(quiet) / len(quiet)
+    power = max(sum(powers) / tail - noise, noise / 4, 1)
+    return level_db(played[-tail * size :]) - 10 * math.log10(power / 32768**2)
 
 
 def _median(values: Iterable[float]) -> float:

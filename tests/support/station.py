@@ -201,9 +201,9 @@ class Portero:
 
     # --- doorctl ---
 
-    def try_doorctl(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def try_doorctl(self, *arguments: str, timeout_s: float = 15) -> "subprocess.CompletedProcess[str]":
         command = [str(BIN / "doorctl"), *arguments, "--json", "--run-dir", str(self._run)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
 
     def doorctl(self, *arguments: str) -> Any:
         """The JSON that doorctl prints; AssertionError where it ends with an error."""
