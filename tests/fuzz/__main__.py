@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "fuzz"
 FOUND = Path(__file__).parent / "found"
-NAMES = ("parser", "stream", "sdp", "digest", "core", "program")
+NAMES = ("parser", "stream", "sdp", "digest", "core", "h264", "program")
 LONGEST = {"program": 450, "digest": 600, "sdp": 4000}
 
 

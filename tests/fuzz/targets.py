@@ -7,6 +7,8 @@ our own, random programs. A target must be fast and forget everything between tw
 import contextlib
 from collections.abc import Callable, Iterator
 
+from firmware.rtp.h264 import Depacketizer, Packetizer, split_annex_b
+from firmware.rtp.packet import RtpPacket
 from firmware.sdp.description import SessionDescription
 from firmware.sdp.errors import SdpError
 from firmware.sdp.offer_answer import LocalMedia, OfferAnswer
@@ -27,6 +29,7 @@ from firmware.sip.uri import Uri
 from tests.programs.opcodes import SIZE, program_of, run
 from tests.support.damaged_sip import SAMPLES
 from tests.support.door_invite import DOOR_INVITE, SDP
+from tests.support.media import PPS, SPS
 from tests.support.sip_link import Bench
 from tests.support.suites import SUITES
 
@@ -164,6 +167,25 @@ def core(data: bytes) -> None:
     assert not left, left
 
 
+def h264(data: bytes) -> None:
+    """A camera's octets leave in legal packets; a peer's packets, apart by _BREAK, are put together or dropped."""
+    for mode in (0, 1):
+        depacketizer = Depacketizer()
+        payloads = Packetizer(mode).packets(data)
+        for number, (payload, marker) in enumerate(payloads):
+            kind = payload[0] & 0x1F
+            assert 1 <= kind <= 23 or (kind == 28 and mode == 1)
+            assert mode == 0 or len(payload) <= 1200
+            assert marker == (number == len(payloads) - 1)
+            depacketizer.receive(RtpPacket(96, marker, number, 1, 1, payload))
+        assert not depacketizer.damaged
+    depacketizer = Depacketizer()
+    for number, payload in enumerate(data.split(_BREAK)):
+        marker, timestamp = bool(payload[:1] > b"\xc0"), len(payload) // 20
+        unit = depacketizer.receive(RtpPacket(96, marker, number, timestamp, 1, payload))
+        assert unit is None or split_annex_b(unit)
+
+
 def program(data: bytes) -> None:
     """Octets are a program of tests/programs, coverage says which are worth keeping."""
     outcome = run(data[: 150 * SIZE])
@@ -177,6 +199,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "sdp": sdp,
     "digest": digest,
     "core": core,
+    "h264": h264,
     "program": program,
 }
 
@@ -214,6 +237,11 @@ def seeds(target: str) -> Iterator[bytes]:
         yield b'Digest realm="r", nonce="n", qop="auth,auth-int", algorithm=SHA-256, opaque="o", stale=true'
         yield b'Digest username="u", realm="r", nonce="n", uri="sip:b", response="0", qop=auth, nc=00000001'
         yield b'Digest realm="r", nonce="n"\nDigest realm="s", nonce="m", algorithm=MD5-sess, Basic realm="x"'
+        return
+    if target == "h264":
+        start = b"\0\0\0\1"
+        yield start + start.join((SPS, PPS, b"\x06\x05\x01\x80", b"\x65\x88" + b"\x55" * 3000, b"\x41\x9a"))
+        yield _BREAK.join((SPS, PPS, b"\x7c\x85\x88" + b"\x55" * 30, b"\x7c\x45\x55", b"\x78\0\2\x67\x42\0\1\x68"))
         return
     if target == "sdp":
         yield SDP
