@@ -52,8 +52,9 @@ def answer(
         fields.add("Accept", _ACCEPT)
     if status == 489 or (request.method in ("OPTIONS", "SUBSCRIBE") and 200 <= status < 300):
         fields.add("Allow-Events", EVENTS)
-    if request.method in ("INVITE", "OPTIONS") and 200 <= status < 300:
-        fields.add("Supported", SUPPORTED)
+    gruu = contact is not None and is_gruu(contact)
+    if gruu or (request.method in ("INVITE", "OPTIONS") and 200 <= status < 300):
+        fields.add("Supported", f"{SUPPORTED},gruu" if gruu else SUPPORTED)
     for name, value in headers:
         fields.add(name, value)
     fields.add("Server", stack.configuration.user_agent)
@@ -61,6 +62,19 @@ def answer(
         fields.add("Content-Type", SDP)
         response.body = sdp
     return response
+
+
+def add_contact(request: Request, contact: NameAddr) -> None:
+    """Say where we are; of a GRUU also that it is one (RFC 5627)."""
+    headers = request.headers
+    headers.add("Contact", str(contact))
+    if is_gruu(contact):
+        supported = headers.get("Supported")
+        headers.set("Supported", f"{supported},gruu" if supported else "gruu")
+
+
+def is_gruu(contact: NameAddr) -> bool:
+    return contact.uri.has_parameter("gr")
 
 
 def accepts(request: Request, kind: str) -> bool:

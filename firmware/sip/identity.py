@@ -86,7 +86,10 @@ class Identity:
         return (NameAddr("", hop if hop.has_parameter("lr") else hop.with_parameter("lr", None)),)
 
     def contact(self, flow: Flow, transport: Transport) -> NameAddr:
-        """For calls: our GRUU if we have one, else our address on that flow."""
+        """For calls: our GRUU if we have one, else our address on that flow.
+
+        It is the public one. A temporary GRUU is for callers who hide who they are (RFC 5627 3.1.2); a door says
+        who rings, in From, and whoever wants to call it back may. So registration.py does not keep temp-gruu."""
         known = next((each for each in self.registered.values() if each.flow.target == flow.target), self.best)
         if known is not None and known.gruu is not None:
             return NameAddr("", known.gruu)
@@ -94,6 +97,12 @@ class Identity:
         if known is not None and known.outbound:
             return NameAddr("", ours.uri.with_parameter("ob", None))  # later requests by the same flow (4.3)
         return ours
+
+    def is_called(self, uri: Uri) -> bool:
+        """Whether a Request-URI means this account: our Contact or address of record, or the GRUU as it was given
+        out, where the server does not put our Contact in its place (RFC 5627 6.1)."""
+        gruus = (each.gruu for each in self.registered.values() if each.gruu is not None)
+        return uri.user == self.account.address.user or any(gruu.matches(uri) for gruu in gruus)
 
     def address(self, flow: Flow, transport: Transport, learned: tuple[str, int] | None) -> NameAddr:
         """For registrations: where we are."""

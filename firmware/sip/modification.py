@@ -22,7 +22,7 @@ that the peer sees that nothing changed. The target of the dialog follows a 2xx 
 from typing import TYPE_CHECKING, Literal
 
 from firmware.sip.acknowledgements import Acknowledgements
-from firmware.sip.answers import ALLOW, SUPPORTED, offer_of
+from firmware.sip.answers import ALLOW, SUPPORTED, add_contact, offer_of
 from firmware.sip.events import EndedBy, OfferAnswered, OfferDue, OfferRefused, Refreshed
 from firmware.sip.message import Request, Response
 from firmware.sip.outgoing_request import Mending, OutgoingRequest
@@ -138,7 +138,7 @@ class Modification:
             self._stack.emit(OfferRefused(self._call.number, 491, response.reason_phrase, again=True))
 
     def _prepare(self, request: Request, flow: Flow, transport: Transport) -> None:
-        request.headers.add("Contact", str(self._call.contact(flow, transport)))
+        add_contact(request, self._call.contact(flow, transport))
 
     def _done(self) -> None:
         if self._limit is not None:

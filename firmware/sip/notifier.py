@@ -26,7 +26,7 @@ INVITEs of a ring leave first and their answers make one NOTIFY, and a subscribe
 from collections.abc import Callable
 from typing import Literal
 
-from firmware.sip.answers import answer
+from firmware.sip.answers import add_contact, answer
 from firmware.sip.call import Calls
 from firmware.sip.dialog import Dialog, DialogKey
 from firmware.sip.dialog_info import CONTENT_TYPE, DialogState, document
@@ -267,7 +267,7 @@ class Subscription:
         ).start(now)
 
     def _prepare(self, request: Request, flow: Flow, transport: Transport) -> None:
-        request.headers.add("Contact", str(contact_of(self._identity, flow, transport)))
+        add_contact(request, contact_of(self._identity, flow, transport))
 
     # --- what comes back (RequestUser) ----------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from firmware.sip.acknowledgements import Acknowledgements
-from firmware.sip.answers import ALLOW, SUPPORTED, offer_of, reason_text
+from firmware.sip.answers import ALLOW, SUPPORTED, add_contact, offer_of, reason_text
 from firmware.sip.call import Call, Calls
 from firmware.sip.dialog import Dialog
 from firmware.sip.events import CallAnswered, CallProgress, CallTrying, InviteSent, OfferReduced
@@ -329,4 +329,4 @@ class OutgoingCall(Call):
             straight = replace(self._straight, uri=uri)
             self._invite.headers.add("From", str(straight))
             request.headers.add("From", str(straight))
-        request.headers.add("Contact", str(self.contact(flow, transport)))
+        add_contact(request, self.contact(flow, transport))

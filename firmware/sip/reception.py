@@ -259,7 +259,7 @@ class Reception:
             if any(_same_flow(registered.flow, flow) for registered in identity.registered.values())
         ]
         for identity in behind:
-            if identity.account.address.user == request.uri.user:
+            if identity.is_called(request.uri):
                 return identity
         return behind[0] if behind else None
 

@@ -339,14 +339,7 @@ class Registration:
 
     def _note(self, response: Response, flow: Flow, place: Place) -> None:
         """What the account's calls need to know of the registrar's answer."""
-        gruu = None
         binding = self._binding(response)
-        if self._account.gruu and binding is not None:
-            text = binding.parameter("pub-gruu") or ""
-            try:
-                gruu = Uri.parse(text) if text else None
-            except RemoteProtocolError:
-                gruu = None
         self.identity.registered[self.reg_id] = Registered(
             hop=place.hop,
             target=place.target,
@@ -354,7 +347,7 @@ class Registration:
             learned=self._learned,
             outbound=self._outbound and "outbound" in response.require,
             service_route=_service_route(response),
-            gruu=gruu,
+            gruu=_public_gruu(binding) if self._account.gruu and binding is not None else None,
         )
 
     def _failed(self, status: int, reason: str, now: float, *, retry_after_s: int = 0) -> None:
@@ -435,6 +428,15 @@ class Registration:
     def _rewrite(self, seen: tuple[str, int]) -> None:
         self._seen = None
         self._learned = seen
+
+
+def _public_gruu(binding: NameAddr) -> Uri | None:
+    """The address of this very station (RFC 5627 4.3); None if it is none, or none that could be called."""
+    try:
+        gruu = Uri.parse(binding.parameter("pub-gruu") or "")
+    except RemoteProtocolError:
+        return None
+    return gruu if gruu.has_parameter("gr") and not gruu.headers else None
 
 
 def _service_route(response: Response) -> tuple[NameAddr, ...]:

@@ -17,6 +17,7 @@ Whom the station calls in the peer's stead, and whether, is the station's decisi
 
 from typing import TYPE_CHECKING, Literal
 
+from firmware.sip.answers import add_contact
 from firmware.sip.errors import RemoteProtocolError
 from firmware.sip.events import TransferAsked
 from firmware.sip.headers import split_addresses
@@ -123,7 +124,7 @@ class Transfer:
         self._call.in_turn("NOTIFY", send, now)
 
     def _prepare(self, request: "Request", flow: Flow, transport: Transport) -> None:
-        request.headers.add("Contact", str(self._call.contact(flow, transport)))
+        add_contact(request, self._call.contact(flow, transport))
 
     # --- what comes back to a NOTIFY (RequestUser) ------------------------------------------------------------
 

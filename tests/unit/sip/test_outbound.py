@@ -8,7 +8,7 @@ from firmware.sip.message import Request, Response
 from firmware.sip.outbound import share
 from firmware.sip.types import Flow, Target
 from firmware.sip.uri import Uri
-from tests.support.sip_link import Bench, invite, reply
+from tests.support.sip_link import Bench, invite, reply, request_of
 
 INSTANCE = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"
 ONE, TWO = "10.0.0.2", "10.0.0.3"
@@ -126,7 +126,7 @@ def test_the_best_server_is_gone_back_to_within_a_minute_of_its_return() -> None
     accept(bench, flow, request)
     assert changes(bench) == [("registered", f"{ONE}:5060 (udp)")]
     assert requests(bench) == []
-    ((when, flow, _), *_) = after(bench, 511)
+    ((when, flow, _), *_) = after(bench, 510.1)
     assert flow.remote[0] == ONE
     assert when > 540, "from then on as ever"
 
@@ -382,7 +382,8 @@ def test_a_service_route_that_leads_nowhere_is_no_route(route: str) -> None:
     assert call.headers.get_all("Route") == []
 
 
-GRUU = ';pub-gruu="sip:door@pbx.example;gr=urn:uuid:1";temp-gruu="sip:tgruu.1@pbx.example;gr"'
+PUBLIC = "sip:door@pbx.example;gr=urn:uuid:1"
+GRUU = f';pub-gruu="{PUBLIC}";temp-gruu="sip:tgruu.1@pbx.example;gr"'
 
 
 def test_a_gruu_is_the_contact_of_calls_where_it_was_asked_for() -> None:
@@ -391,7 +392,8 @@ def test_a_gruu_is_the_contact_of_calls_where_it_was_asked_for() -> None:
     accept(bench, flow, request, more=GRUU)
     bench.core.invite(Uri.parse("sip:101@pbx.example"), b"", bench.now, account="pbx")
     ((_, call),) = requests(bench, "INVITE")
-    assert str(call.contacts[0].uri) == "sip:door@pbx.example;gr=urn:uuid:1"
+    assert str(call.contacts[0].uri) == PUBLIC, "the public one: a door does not hide who it is"
+    assert {"gruu", "timer"} <= call.supported
 
 
 def test_a_gruu_that_nobody_asked_for_is_left_alone() -> None:
@@ -401,6 +403,71 @@ def test_a_gruu_that_nobody_asked_for_is_left_alone() -> None:
     bench.core.invite(Uri.parse("sip:101@pbx.example"), b"", bench.now, account="pbx")
     ((_, call),) = requests(bench, "INVITE")
     assert call.contacts[0].uri.host == "10.0.0.1"
+    assert "gruu" not in call.supported
+
+
+@pytest.mark.parametrize(
+    "given", ["", ';pub-gruu=":::"', ';pub-gruu="tel:101"', f';pub-gruu="{ADDRESS}"', f';pub-gruu="{PUBLIC}?a=b"']
+)
+def test_a_gruu_is_used_no_longer_than_the_registrar_gives_one_that_can_be_called(given: str) -> None:
+    bench, (flow, request) = started(configured(gruu=True))
+    accept(bench, flow, request, more=GRUU)
+    ((_, flow, refresh),) = after(bench, 510.1)
+    assert refresh.contacts[0].uri.host == "10.0.0.1", "a registrar is told our address, not its own name for it"
+    accept(bench, flow, refresh, more=given)
+    bench.core.invite(Uri.parse("sip:101@pbx.example"), b"", bench.now, account="pbx")
+    ((_, call),) = requests(bench, "INVITE")
+    assert call.contacts[0].uri.host == "10.0.0.1"
+
+
+@pytest.mark.parametrize("called", [PUBLIC, "sip:door@10.0.0.1"])
+def test_a_call_to_our_gruu_finds_us_and_comes_back_to_it(called: str) -> None:
+    """Servers put our Contact in its place (RFC 5627 6.1), or do not."""
+    bench, (flow, request) = started(configured(gruu=True))
+    accept(bench, flow, request, more=GRUU)
+    bench.receive(invite(uri=called), flow)
+    (call,) = [event for event in bench.events() if isinstance(event, IncomingCall)]
+    assert call.account == "pbx"
+    bench.sent()
+    bench.core.ring(call.call, bench.now)
+    bench.core.accept(call.call, b"v=0\r\n", bench.now)
+    for response in bench.sent():
+        assert isinstance(response, Response)
+        assert str(response.contacts[0].uri) == PUBLIC
+        assert {"gruu", "timer"} <= response.supported
+    bye = request_of("BYE", branch="z9hG4bKbye", to_tag=response.to.tag or "", cseq=2, uri=called)
+    bench.receive(bye, flow)
+    assert bench.statuses() == [200]
+
+
+def test_a_gruu_says_which_of_two_accounts_at_one_server_is_called() -> None:
+    """Registrars are known to write the user in lower case (JsSIP issue 844)."""
+    two = tuple(
+        Account(name, Uri.parse(f"sip:{name}@pbx.example"), registrar=Uri.parse(f"sip:{ONE}"), gruu=True)
+        for name in ("Door", "Gate")
+    )
+    bench = Bench(Configuration(accounts=two, instance=INSTANCE))
+    bench.core.start(bench.now)
+    for flow, request in requests(bench):
+        name = (request.to.uri.user or "").lower()
+        accept(bench, flow, request, more=f';pub-gruu="sip:{name}@pbx.example;gr=urn:uuid:1"')
+    for name in ("gate", "door"):
+        uri = f"sip:{name}@pbx.example;gr=urn:uuid:1"
+        bench.receive(invite(uri=uri, branch=f"z9hG4bK{name}", call_id=name), flow)
+    assert [event.account for event in bench.events() if isinstance(event, IncomingCall)] == ["Gate", "Door"]
+
+
+def test_a_reinvite_names_the_same_gruu() -> None:
+    bench, (flow, request) = started(configured(gruu=True))
+    accept(bench, flow, request, more=GRUU)
+    number = bench.core.invite(Uri.parse("sip:101@pbx.example"), b"v=0\r\n", bench.now, account="pbx")
+    ((flow, call),) = requests(bench, "INVITE")
+    bench.receive(reply(call, 200, sdp=b"v=0\r\n"), flow)
+    bench.sent()
+    bench.core.reoffer(number, b"v=0\r\n", bench.now)
+    again = bench.request("INVITE")
+    assert str(again.contacts[0].uri) == PUBLIC
+    assert "gruu" in again.supported
 
 
 # --- another network -----------------------------------------------------------------------------------------
