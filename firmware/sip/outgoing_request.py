@@ -481,12 +481,15 @@ def _fits(request: Request) -> bool:
     request.compact = True
     if len(bytes(request)) <= LARGEST_DATAGRAM:
         return True
-    allow = request.headers.get("Allow")
-    request.headers.remove("Allow")  # without it nothing is said of our methods (20.5), and a 405 would say it
-    if len(bytes(request)) <= LARGEST_DATAGRAM:
-        return True
-    if allow is not None:
-        request.headers.add("Allow", allow)
+    spared = []
+    # Without Allow nothing is said of our methods (20.5), and a 405 would say it.
+    for name in ("User-Agent", "Allow"):
+        spared += [(name, value) for value in request.headers.get_all(name)]
+        request.headers.remove(name)
+        if len(bytes(request)) <= LARGEST_DATAGRAM:
+            return True
+    for name, value in spared:
+        request.headers.add(name, value)
     return False
 
 
