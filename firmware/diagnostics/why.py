@@ -259,6 +259,13 @@ class _Visit:
             yield from self._relay(grant.door, self.events[grants[-1] :])
         elif refusals := self._all(events.AccessRefused):
             yield Failure("code", f"The relay was not switched: {refusal(refusals[-1])}.")
+        elif returned := len(self._all(events.DigitRefused)):
+            came = "a key" if returned == 1 else f"{returned} keys"
+            yield Failure(
+                "code",
+                f"The relay was not switched: {came} came back that had gone out from the door. Somebody may have "
+                "played a code at its microphone.",
+            )
         elif self.answered is not None and not self.ongoing:
             party = self.parties.get(self.answered.leg, self.answered.leg)
             keys = len(self._all(events.DigitReceived))

@@ -12,6 +12,7 @@ from firmware.station.events import (
     AccessRefused,
     ButtonPressed,
     DigitReceived,
+    DigitRefused,
     DoorRefused,
     DoorSound,
     Event,
@@ -197,6 +198,13 @@ FAILURES: list[tuple[str, Sequence[Event], str, str]] = [
         [*TALKED, *DIGITS[:2], END, BYE],
         "code",
         "The relay was not switched: 2 keys came from 101, but no complete code.",
+    ),
+    (
+        "a code played at the microphone",
+        [*TALKED, *[DigitRefused(press=12, leg="12.1", source="rtp")] * 4, END, BYE],
+        "code",
+        "The relay was not switched: 4 keys came back that had gone out from the door. Somebody may have played a "
+        "code at its microphone.",
     ),
     (
         "wrong code",

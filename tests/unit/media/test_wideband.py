@@ -2,8 +2,10 @@
 
 import audioop
 import itertools
+import struct
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -34,7 +36,7 @@ class Bench:
 
     def leg(self, name: str, **agreed: object) -> "Phone":
         port = RtpPort("127.0.0.1", control=False)
-        stream = AudioStream(port, self.events.append, lambda digit, _: self.digits.append(digit), "cname")
+        stream = AudioStream(port, self.events.append, lambda digit, *_: self.digits.append(digit), "cname")
         self.tick.sockets.add(port.media.fileno(), stream.read_media)
         phone = Phone(stream, name)
         stream.connect(audio(phone.peer.port, codec=name, **agreed))  # type: ignore[arg-type]
@@ -228,6 +230,33 @@ def test_keys_have_the_clock_of_their_codec(bench: Bench) -> None:
     events = [packet for packet in phone.peer.waiting() if packet.payload_type == 102]
     assert {DIGITS[packet.payload[0]] for packet in events} == {"5"}
     assert [int.from_bytes(packet.payload[2:], "big") for packet in events[:3]] == [960, 1920, 2880]
+
+
+@pytest.mark.parametrize(("number", "clock_hz"), [(101, 8000), (102, 48_000)])
+def test_keys_beside_opus_are_taken_in_either_clock_however_long_they_are_held(
+    bench: Bench, number: int, clock_hz: int
+) -> None:
+    phone = bench.leg("opus", dtmf=102)
+    agreed = audio(phone.peer.port, codec="opus", dtmf=102)
+    phone.stream.connect(replace(agreed, event_types=(101, 102)))
+    step = clock_hz // 50
+    for key, ticks in (("5", 5), ("5", 5), ("8", 200), ("#", 2)):
+        began = phone.timestamp
+        for tick in range(ticks + 2):  # the end is said three times
+            whole = min(tick + 1, ticks) * step
+            segment = (whole - 1) // 0xFFFF  # RFC 4733 2.5.1.3
+            flags = 0x8A if tick >= ticks - 1 else 0x0A
+            event = struct.pack("!BBH", DIGITS.index(key), flags, whole - segment * 0xFFFF)
+            started = began + segment * 0xFFFF
+            packet = RtpPacket(number, not tick, phone.sequence & 0xFFFF, started & 0xFFFFFFFF, 7, event)
+            phone.sequence += 1
+            phone.timestamp += 960
+            phone.peer.rtp.sendto(pack_rtp(*packet), ("127.0.0.1", phone.stream.port.port))
+            bench.run(STILL[16_000])
+        for _ in range(5):
+            phone.say(STILL[16_000])
+            bench.run(STILL[16_000])
+    assert bench.digits == ["5", "5", "8", "#"]
 
 
 def test_rubbish_in_an_opus_call_breaks_nothing(bench: Bench) -> None:
