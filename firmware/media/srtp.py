@@ -19,6 +19,8 @@ _PROFILES: Final = {
     "AEAD_AES_128_GCM": "SRTP_PROFILE_AEAD_AES_128_GCM",
     "AEAD_AES_256_GCM": "SRTP_PROFILE_AEAD_AES_256_GCM",
 }
+_LARGEST = 65_536
+_PROVEN = 50  # packets under a new key: a second of sound, more than a re-INVITE's way there and back
 _WINDOW = 1024  # packets: pictures come in bursts, and a repaired packet comes late
 
 
@@ -53,15 +55,22 @@ class Srtp:
         self.unsent = 0  # too long, or the key has been used up
         self._out = _session(keys.suite, keys.send, outbound=True)
         self._in = _session(keys.suite, keys.receive, outbound=False)
+        self._in_before: Session | None = None
+        self._opened = 0  # since the key changed
         from pylibsrtp import Error
 
         self._errors = (Error, ValueError)
 
     def rekey(self, keys: SrtpKeys) -> None:
-        """Take the keys of a newer agreement. A direction whose key stays keeps its rollover counter."""
+        """Take the keys of a newer agreement. A direction whose key stays keeps its rollover counter.
+
+        The peer goes on with its old key until it has seen our answer: both are good until the new one has shown
+        itself for a while.
+        """
         if keys.suite != self.keys.suite or keys.send != self.keys.send:
             self._out = _session(keys.suite, keys.send, outbound=True)
         if keys.suite != self.keys.suite or keys.receive != self.keys.receive:
+            self._in_before, self._opened = self._in, 0
             self._in = _session(keys.suite, keys.receive, outbound=False)
         self.keys = keys
 
@@ -84,6 +93,21 @@ class Srtp:
     def open(self, packet: bytes) -> bytes:
         try:
             opened: bytes = self._in.unprotect(packet)
+        except self._errors as error:
+            if self._in_before is not None:
+                return self._open_before(packet)
+            self._dropped(error)
+            return b""
+        if self._in_before is not None:
+            self._opened += 1
+            if self._opened == _PROVEN:
+                self._in_before = None
+        return opened
+
+    def _open_before(self, packet: bytes) -> bytes:
+        assert self._in_before is not None
+        try:
+            opened: bytes = self._in_before.unprotect(packet)
             return opened
         except self._errors as error:
             self._dropped(error)
@@ -106,9 +130,16 @@ class Srtp:
 
 def _session(suite: str, key: bytes, *, outbound: bool) -> "Session":
     from pylibsrtp import Policy, Session
+    from pylibsrtp._binding import ffi
 
     kind = Policy.SSRC_ANY_OUTBOUND if outbound else Policy.SSRC_ANY_INBOUND
     policy = Policy(key=key, ssrc_type=kind, srtp_profile=getattr(Policy, _PROFILES[suite]))
     policy.window_size = _WINDOW
     policy.allow_repeat_tx = outbound  # a picture's packet that the peer asks for again (RFC 4585 NACK)
-    return Session(policy)
+    session = Session(policy)
+    if outbound:
+        # The binding's buffer has 1500 octets. In packetization mode 0 a picture's slice is one packet, however
+        # long (RFC 6184 section 6.2), and phones that know that mode alone take it in IP fragments.
+        session._cdata = ffi.new("char[]", _LARGEST)
+        session._buffer = ffi.buffer(session._cdata)
+    return session

@@ -322,7 +322,12 @@ class RtpStream:
         if self.on_handshake is not None and data and 20 <= data[0] <= 63:  # DTLS: RFC 7983 section 7
             self.on_handshake(data, source)
             return b""
-        return data if self._seal is None else self._seal.open(data)
+        if self._seal is None:
+            return data
+        if not _version_2(data):
+            self._malformed += 1
+            return b""
+        return self._seal.open(data)
 
     def _goes_on(self, data: bytes, source: tuple[str | int, ...], arrival_s: float) -> bool:
         """Take the packet by a shorter way than `_receive`, where there is one for it."""
@@ -373,7 +378,7 @@ class RtpStream:
         if not self._knows(source[0]):
             self.latch.refused += 1
             return False
-        if self._seal is not None and not (data := self._seal.open_rtcp(data)):
+        if self._seal is not None and _version_2(data) and not (data := self._seal.open_rtcp(data)):
             return False
         try:
             packets = parse_rtcp(data)
@@ -466,6 +471,11 @@ class RtpStream:
         self.closed = True
         self.sending = False
         self.port.close()
+
+
+def _version_2(data: bytes) -> bool:
+    """Whether this may be RTP or RTCP; many a phone sends something else now and then to keep its NAT open."""
+    return b"\x80" <= data[:1] < b"\xc0"
 
 
 def _scope(port: RtpPort) -> int:

@@ -75,9 +75,11 @@ class Baresip:
         wait: bool = True,
         ca_file: Path | None = None,
         certificate: Certificate | None = None,
+        encryption: str = "",
     ) -> None:
-        """`ca_file` is who may have signed the server's certificate; `certificate` what it shows to who comes by
-        TLS, at the port above its own. `microphone`: a WAV file of the codec's rate, in place of a tone."""
+        """`encryption` is its `mediaenc`: "srtp" may, "srtp-mand" must. `ca_file` is who may have signed the
+        server's certificate; `certificate` what it shows to who comes by TLS, at the port above its own.
+        `microphone`: a WAV file of the codec's rate, in place of a tone."""
         self.user = user
         self.host = host
         self.port, control = ports
@@ -91,6 +93,8 @@ class Baresip:
         self.rate_hz = next((rate_hz for name, rate_hz in _RATES.items() if codecs.startswith(name)), 8000)
         tone = microphone or write_tone(folder / "tone.wav", tone_hz, rate_hz=self.rate_hz)
         modules = ["g711", "g722", "opus", "aufile", "aubridge", "sndfile"]
+        if encryption.startswith("srtp"):
+            modules.append("srtp")
         if video:
             modules += ["fakevideo", "avcodec", "snapshot"]
         shown = f"[{host}]" if ":" in host else host
@@ -131,6 +135,8 @@ class Baresip:
             f"audio_codecs={codecs}",
             f"video_codecs={'h264' if video else ''}",
         ]
+        if encryption:
+            settings.append(f"mediaenc={encryption}")
         if server is None:
             aor = f"sip:{user}@{shown}:{self.port};transport={transport}"
             settings.append("regint=0")

@@ -22,7 +22,8 @@ auto_net_state_mon=0
 use_info=0
 use_rfc2833=1
 inc_timeout=120
-media_encryption=none
+media_encryption={encryption}
+media_encryption_mandatory={must_encrypt}
 default_proxy={default_proxy}
 {more}
 [rtp]
@@ -89,10 +90,14 @@ class Linphone:
         ca_file: Path | None = None,
         session_timer_s: int = 0,
         codecs: Sequence[str] = ("PCMU", "PCMA"),
+        encryption: str = "none",
+        must_encrypt: bool = False,
     ) -> None:
-        """`codecs` are what it has, `ports` is the first of six free ones, `microphone` a WAV file or silence."""
+        """`encryption` is "none", "srtp", "dtls" or "zrtp", `codecs` are what it has, `ports` is the first of six
+        free ones, `microphone` a WAV file or silence."""
         self.user = user
         self.port = ports
+        self.rtp_port = ports + 2
         self.rate_hz = _CODECS[codecs[0]][2]  # of what it plays and records
         self.recording = folder / "heard.wav"
         self._microphone = microphone
@@ -104,9 +109,11 @@ class Linphone:
             sip_tcp_port=ports if transport == "tcp" else 0,
             sip_tls_port=ports + 1 if transport == "tls" else 0,
             root_ca=f"root_ca={ca_file}\n" if ca_file is not None else "",
-            rtp_port=ports + 2,
+            rtp_port=self.rtp_port,
             video_port=ports + 4,
             user=user,
+            encryption=encryption,
+            must_encrypt=int(must_encrypt),
             host="127.0.0.1",
             codecs="\n".join(_codecs(codecs)),
             default_proxy=0 if server else -1,

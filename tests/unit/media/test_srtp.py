@@ -79,16 +79,19 @@ def test_a_peer_that_begins_a_new_stream_under_the_same_key_is_followed() -> Non
     assert theirs.open(ours.protect(packet(60_001, ssrc=1)))
 
 
-def test_pitfall_29_new_keys_take_over_at_any_sequence_number_and_the_old_ones_are_worth_nothing() -> None:
+def test_pitfall_29_new_keys_take_over_at_any_sequence_number_and_the_old_ones_soon_are_worth_nothing() -> None:
     ours, theirs = pair()
     for sequence in range(0xFFF0, 0x10010):  # the rollover counter stands at 1
         theirs.open(ours.protect(packet(sequence)))
-    old = ours.protect(packet(0x10010))
+    under_way, late = ours.protect(packet(0x10010)), ours.protect(packet(0x10100))
     ours.rekey(SrtpKeys(SUITE, HERE, THERE))
     theirs.rekey(SrtpKeys(SUITE, THERE, HERE))
-    for sequence in (0x1FFF0, 0x20003):  # from 0 again, and over the next wrap
+    assert theirs.open(under_way) == packet(0x10010)  # sent before the peer had our answer
+    assert theirs.open(under_way) == b""
+    for sequence in (0x1FFF0, *range(0x20003, 0x20043)):  # from 0 again, and over the next wrap
         assert theirs.open(ours.protect(packet(sequence))) == packet(sequence)
-    assert theirs.open(old) == b""
+    assert theirs.open(late) == b""
+    assert (theirs.replayed, theirs.forged) == (1, 1)
 
 
 def test_pitfall_29_a_direction_whose_key_stays_keeps_its_rollover_counter() -> None:
@@ -101,10 +104,11 @@ def test_pitfall_29_a_direction_whose_key_stays_keeps_its_rollover_counter() -> 
     assert ours.open(theirs.protect(packet(5, ssrc=9))) == packet(5, ssrc=9)
 
 
-def test_a_packet_that_libsrtp_has_no_room_for_is_not_sent() -> None:
+def test_a_slice_that_may_not_be_split_is_encrypted_whole_and_what_no_datagram_can_carry_is_not_sent() -> None:
     ours, _ = pair()
-    assert ours.protect(packet(1, bytes(1500))) == b""
-    assert ours.protect_rtcp(bytes(1500)) == b""
+    assert len(ours.protect(packet(1, bytes(9000)))) == 12 + 9000 + 10
+    assert ours.protect(packet(2, bytes(65_536))) == b""
+    assert ours.protect_rtcp(bytes(65_536)) == b""
     assert ours.unsent == 2
 
 
