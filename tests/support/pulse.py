@@ -7,12 +7,12 @@ not paced and dmix does not run over them, so this is what driver and canceller 
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import Program
+from tests.support.waiting import wait_until
 
 PLUGIN = "libasound_module_pcm_pulse.so"
 
@@ -43,12 +43,12 @@ class PulseCard:
         self._socket = folder / "pa.sock"
         # Without norewinds the first sound comes after two seconds, rendered ahead when nobody listened yet.
         sink = f"rate={rate_hz} channels=1 norewinds=1"
-        modules = (
-            f"module-native-protocol-unix auth-anonymous=1 socket={self._socket}",
+        self._card = (
             f"module-null-sink sink_name=spk {sink}",
             f"module-null-sink sink_name=mic {sink}",
             f"module-loopback source=spk.monitor sink=mic latency_msec={room_ms}",
         )
+        modules = (f"module-native-protocol-unix auth-anonymous=1 socket={self._socket}", *self._card)
         # As root PulseAudio refuses a home of somebody else's, and would share one with another test's daemon.
         home = folder / "pulse"
         home.mkdir(exist_ok=True)
@@ -68,17 +68,26 @@ class PulseCard:
 
     def start(self) -> None:
         self.daemon.start()
-        deadline = time.monotonic() + 10
-        while "module-loopback" not in self._loaded():
-            assert time.monotonic() < deadline, f"PulseAudio is not ready: {self.daemon.log_text()}"
-            time.sleep(0.05)
+        wait_until(lambda: "module-loopback" in self._pactl("list", "short", "modules"), "PulseAudio is ready", 10)
 
     def stop(self) -> None:
         self.daemon.stop()
 
-    def _loaded(self) -> str:
+    def unplug(self) -> None:
+        """Take the card away from who plays and records. (After the daemon's own end ALSA's plugin would wait for
+        ever: it leaves a lock of its client library locked.)"""
+        loaded = [line.split("\t") for line in self._pactl("list", "short", "modules").splitlines()]
+        for number, name, *_ in reversed(loaded):
+            if name in ("module-null-sink", "module-loopback"):
+                self._pactl("unload-module", number)
+
+    def plug(self) -> None:
+        for module in self._card:
+            self._pactl("load-module", *module.split())
+
+    def _pactl(self, *arguments: str) -> str:
         asked = subprocess.run(
-            ["pactl", "--server", f"unix:{self._socket}", "list", "short", "modules"],
+            ["pactl", "--server", f"unix:{self._socket}", *arguments],
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
