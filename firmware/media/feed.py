@@ -35,6 +35,7 @@ _RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _EXPECT_S = 8.0  # a leg that has been opened asks for pictures within that time, mostly
 _LINGER_S = 2.0  # from one stage of ringing to the next
 _AFTER_INVITE_S = 0.02  # loading FFmpeg holds the interpreter's lock for 10 ms at a time; ringing comes first
+_RECENT = 8  # pictures, the IDR among them: half a second at 15 a second
 _SMALL_SLICE = 1150  # bytes; fits into one packet on any link
 _START_CODE = b"\x00\x00\x00\x01"
 
@@ -74,6 +75,7 @@ class CameraFeed:
         self._standby: Camera | None = None
         self._standing_in = False
         self._target: tuple[int, float] | None = None
+        self._recent: list[AccessUnit] = []  # from the last IDR on, while they are few
         self._keyframes = KeyframeRequests()
         self._control = RateControl()
         self._packetizers: dict[int, Packetizer] = {}
@@ -279,6 +281,7 @@ class CameraFeed:
     def _run(self) -> str:
         """Run the camera until nobody watches (empty) or it fails (why)."""
         self._live = False
+        self._recent = []
         try:
             camera = self._made()
             camera.prepare()
@@ -326,6 +329,7 @@ class CameraFeed:
             self._wake.clear()
             if self._closed or not self._wanted():
                 return ""
+            self._catch_up()
             if camera.failure:
                 return camera.failure
             silent_s = time.monotonic() - self._last_unit_s
@@ -380,31 +384,56 @@ class CameraFeed:
             self.configure(*step)
         for viewer in self._viewers:
             viewer(unit)
-        self._send(unit, now)
+        with self._picture_lock:
+            self._remember(unit)
+            self._send(unit, now)
 
     def _on_standby_unit(self, unit: "AccessUnit") -> None:
-        if not self._live:
-            self._send(unit, time.monotonic())
+        with self._picture_lock:
+            if not self._live:
+                self._send(unit, time.monotonic())
+
+    def _remember(self, unit: "AccessUnit") -> None:
+        if unit.keyframe:
+            self._recent = [unit]
+        elif len(self._recent) >= _RECENT:
+            self._recent = []
+        elif self._recent:
+            self._recent.append(unit)
+
+    def _catch_up(self) -> None:
+        """Show legs that have just joined what the others see: of six that ring, each at once."""
+        with self._picture_lock:
+            for stream in self._streams:
+                if not self._live or not self._recent or not stream.joins(self._recent[0].timestamp_us):
+                    continue
+                now = time.monotonic()
+                for unit in self._recent:
+                    if stream.wants(unit.keyframe, now):
+                        self._pace([(stream, self._packetizer(stream.mode).packets(unit.data))], unit.timestamp_us)
 
     def _send(self, unit: "AccessUnit", now: float) -> None:
-        with self._picture_lock:
-            packets: dict[int, list[tuple[bytes, bool]]] = {}
-            sending: list[tuple[VideoStream, list[tuple[bytes, bool]]]] = []
-            for stream in self._streams:
-                if stream.wants(unit.keyframe, now):
-                    mode = stream.mode
-                    if mode not in packets:
-                        packets[mode] = self._packetizer(mode).packets(unit.data)
-                    sending.append((stream, packets[mode]))
-            at = 0
-            rest = max((len(payloads) for _, payloads in sending), default=0)
-            while rest > 0:
-                for stream, payloads in sending:
-                    stream.send(payloads[at : at + _BURST], unit.timestamp_us)
-                at += _BURST
-                rest -= _BURST
-                if rest > 0:
-                    time.sleep(_PAUSE_S)
+        """Caller holds the picture lock."""
+        packets: dict[int, list[tuple[bytes, bool]]] = {}
+        sending: list[tuple[VideoStream, list[tuple[bytes, bool]]]] = []
+        for stream in self._streams:
+            if stream.wants(unit.keyframe, now):
+                mode = stream.mode
+                if mode not in packets:
+                    packets[mode] = self._packetizer(mode).packets(unit.data)
+                sending.append((stream, packets[mode]))
+        self._pace(sending, unit.timestamp_us)
+
+    def _pace(self, sending: list[tuple[VideoStream, list[tuple[bytes, bool]]]], timestamp_us: int) -> None:
+        at = 0
+        rest = max((len(payloads) for _, payloads in sending), default=0)
+        while rest > 0:
+            for stream, payloads in sending:
+                stream.send(payloads[at : at + _BURST], timestamp_us)
+            at += _BURST
+            rest -= _BURST
+            if rest > 0:
+                time.sleep(_PAUSE_S)
 
     def _packetizer(self, mode: int) -> Packetizer:
         packetizer = self._packetizers.get(mode)

@@ -47,6 +47,7 @@ class VideoStream(RtpStream):
         self._payload_type = 0
         self._receive_payload_type = -1
         self._waiting = True  # for an IDR to begin with
+        self._last_us = 0  # when the newest picture that it got was taken
         self._ask_s = 0.0
         self._again_s: list[float] = []
         self._depacketizer = Depacketizer() if on_picture is not None else None
@@ -107,8 +108,14 @@ class VideoStream(RtpStream):
         self._request_keyframe()
         return not waiting
 
+    def joins(self, since_us: int) -> bool:
+        """Can this leg begin with pictures that were taken from `since_us` on? In mode 0 they may be too large."""
+        with self.lock:
+            return self.sending and self._waiting and self.mode == 1 and self._last_us < since_us
+
     def send(self, payloads: list[tuple[bytes, bool]], timestamp_us: int) -> None:
         with self.lock:
+            self._last_us = timestamp_us
             timestamp = self._offset + timestamp_us * 9 // 100 & 0xFFFFFFFF
             payload_type = self._payload_type
             for payload, marker in payloads:

@@ -181,6 +181,8 @@ def test_pitfall_06_real_pictures_reach_a_peer_of_either_mode_in_its_packets(ben
 def test_a_leg_begins_with_an_idr_which_is_asked_for(bench: Bench) -> None:
     bench.leg()
     bench.camera.take(keyframe=True)
+    for _ in range(8):  # it is too long ago
+        bench.camera.take(keyframe=False)
     _, late = bench.leg()
     bench.camera.take(keyframe=False)
     assert late.waiting() == []
@@ -188,6 +190,35 @@ def test_a_leg_begins_with_an_idr_which_is_asked_for(bench: Bench) -> None:
     assert late.waiting() == []
     bench.camera.take(keyframe=True)
     assert [packet.payload[0] & 0x1F for packet in late.waiting()] == [7, 8, 5]
+
+
+def test_a_leg_that_joins_soon_after_an_idr_is_shown_at_once_what_the_others_see(bench: Bench) -> None:
+    _, first = bench.leg()
+    sizes = (900, 500, 700)
+    for number, size in enumerate(sizes):
+        bench.camera.take(keyframe=not number, size=size, at_s=time.monotonic() - 1 + number / 15)
+    others = first.waiting()
+    _, late = bench.leg()
+    joined = [late.receive() for _ in others]
+    assert [packet.payload for packet in joined] == [packet.payload for packet in others]
+    gaps = [(packet.timestamp - joined[0].timestamp) % 2**32 for packet in joined]
+    assert gaps == [(packet.timestamp - others[0].timestamp) % 2**32 for packet in others]
+    bench.camera.take(keyframe=False, size=600)
+    after = late.receive()
+    assert after.sequence == (joined[-1].sequence + 1) & 0xFFFF
+    assert after.payload == first.receive().payload
+    assert first.waiting() == []
+
+
+def test_a_leg_of_mode_0_waits_for_pictures_in_small_slices(bench: Bench) -> None:
+    bench.leg()
+    bench.camera.take(keyframe=True)
+    _, late = bench.leg(mode=0)
+    wait_until(lambda: bench.camera.slice_limits[-1] == 1150, "the small slices")
+    bench.camera.take(keyframe=False)
+    assert late.waiting() == []
+    bench.camera.take(keyframe=True)
+    assert len(late.waiting()) == 3
 
 
 def test_a_leg_that_moves_begins_with_an_idr_and_keeps_its_numbers(bench: Bench) -> None:
