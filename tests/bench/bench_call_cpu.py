@@ -1,4 +1,5 @@
-"""CPU of a PCMU call in both directions: the station's process beside baresip's, the two ends of one call.
+"""CPU of a PCMU call in both directions, plain and encrypted: the station's process beside baresip's, the two ends
+of one call.
 
 Both carry the same packets over the same seconds, so whatever else the machine does meets both alike; apart from
 each other they were measured 40 % up and down on a shared machine. Each has a sound card without hardware in its
@@ -16,31 +17,41 @@ from tests.bench.report import Row, ratio_at_most
 CALLS = 6
 SETTLE_S, MEASURE_S = 1.5, 5.0
 PACKETS_PER_S = 50
-MARK = 1.2
+MARK, ENCRYPTED_MARK = 1.2, 1.8
 
 
 def run() -> list[Row]:
-    return [ratio_at_most("PCMU call, CPU beside baresip", *measured_calls(), MARK, "ms/s")]
+    return [
+        ratio_at_most("PCMU call, CPU beside baresip", *measured_calls(), MARK, "ms/s"),
+        ratio_at_most("the same with SRTP", *measured_calls(encrypted=True), ENCRYPTED_MARK, "ms/s"),
+    ]
 
 
-def measured_calls(canceller: str = "", calls: int = CALLS) -> tuple[float, float, float]:
+def measured_calls(
+    canceller: str = "", calls: int = CALLS, *, encrypted: bool = False
+) -> tuple[float, float, float]:
     """Milliseconds of CPU per second of ours and baresip's (medians), and the median of the calls' ratios."""
     with ExitStack() as stack:
-        baresip = Baresip(stack.enter_context(scratch_folder()))
+        baresip = Baresip(stack.enter_context(scratch_folder()), encrypts=encrypted)
         stack.callback(baresip.stop)
         station = Station(
-            stack.enter_context(scratch_folder()), baresip.uri, codec="PCMU", video=False, canceller=canceller
+            stack.enter_context(scratch_folder()),
+            baresip.uri,
+            codec="PCMU",
+            video=False,
+            canceller=canceller,
+            srtp="mandatory" if encrypted else "off",
         )
         stack.callback(station.stop)
         baresip.start()
         station.start()
-        pairs = [call(station, baresip) for _ in range(calls)]
+        pairs = [call(station, baresip, encrypted=encrypted) for _ in range(calls)]
     ratio = statistics.median(ours / peer for ours, peer in pairs)
     ours, peer = (statistics.median(column) for column in zip(*pairs, strict=True))
     return ours, peer, ratio
 
 
-def call(station: Station, baresip: Baresip) -> tuple[float, float]:
+def call(station: Station, baresip: Baresip, *, encrypted: bool) -> tuple[float, float]:
     """Milliseconds of CPU per second of the call, ours and baresip's."""
     station.ask("press", button=BUTTON)
     time.sleep(SETTLE_S)
@@ -54,4 +65,6 @@ def call(station: Station, baresip: Baresip) -> tuple[float, float]:
         packets = ended["statistics"].get(counter, 0)
         if not 0.95 < packets / (ended["duration_s"] * PACKETS_PER_S) < 1.05:
             raise AssertionError(f"{counter} {packets} in {ended['duration_s']:.1f} s: that is no call to measure")
+    if ("audio_srtp" in ended["statistics"]) is not encrypted:
+        raise AssertionError("that call is not encrypted as it should be")
     return ours_s / took_s * 1000, peer_s / took_s * 1000

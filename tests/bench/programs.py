@@ -73,6 +73,7 @@ hangup_after_unlock_s = 0
 [media]
 audio_codecs = ["{codec}"]
 video = {video}
+srtp = "{srtp}"
 """
 
 
@@ -95,6 +96,7 @@ class Station:
         video: bool = True,
         canceller: str = "",
         camera_warm: bool = False,
+        srtp: str = "off",
     ) -> None:
         for name in ("run", "state"):
             (folder / name).mkdir(exist_ok=True)
@@ -117,6 +119,7 @@ class Station:
                 code=CODE,
                 codec=codec,
                 video=str(video).lower(),
+                srtp=srtp,
             )
         )
         configuration.chmod(0o600)
@@ -210,7 +213,7 @@ class Baresip:
     a microphone, and a player that never pulls, cost 10 % more.)
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, encrypts: bool = False) -> None:
         if shutil.which("baresip") is None or not (BARESIP_MODULES / "aubridge.so").exists():
             raise Skipped("baresip with its module aubridge is not installed")
         self.port = free_port(2)  # it takes the next one for TLS
@@ -230,13 +233,14 @@ class Baresip:
             f"module_path {BARESIP_MODULES}",
             "module g711.so",
             "module aubridge.so",
+            *(("module srtp.so",) if encrypts else ()),
             "module_app account.so",
             "module_app menu.so",
         ]
         (folder / "config").write_text("\n".join(lines) + "\n")
         (folder / "contacts").write_text("")
         account = f"<{self.uri};transport=udp>;answermode=auto;regint=0;audio_codecs=pcmu"
-        (folder / "accounts").write_text(account + "\n")
+        (folder / "accounts").write_text(account + (";mediaenc=srtp-mand\n" if encrypts else "\n"))
         self.program = Program("baresip", ["baresip", "-f", str(folder), "-4"], folder)
 
     @property
