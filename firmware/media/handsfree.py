@@ -38,6 +38,7 @@ _SILENT = 32768 * factor(-55.0)  # of the speaker
 _HEARD = 32768 * factor(-50.0)  # of the microphone: nobody believes that line dead
 _QUIET_FRAMES = 15  # so long after its last sound the niche is quiet
 _MICROPHONE_CEILING_DB = -1.0
+_LOAD_AFTER_S = 0.3
 _HOUR_TICKS = 500  # the clock on the wall is read every ten seconds
 
 
@@ -106,8 +107,11 @@ class HandsFree:
         self._choose_ducker()
 
     def load_soon(self) -> None:
-        """Get the canceller's library without holding up the caller."""
-        threading.Thread(target=self.load, name="canceller-load", daemon=True).start()
+        """Get the canceller's library without holding up the caller, nor the INVITE that goes out meanwhile:
+        numpy's import takes tenths of a second, in parts of which no other thread runs."""
+        timer = threading.Timer(_LOAD_AFTER_S, self.load)
+        timer.daemon = True
+        timer.start()
 
     def load(self) -> None:
         """The configured canceller, or the next simpler one that this machine has."""

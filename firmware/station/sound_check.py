@@ -84,6 +84,11 @@ class SoundCheck:
         if found.chirps:
             delayed = _earlier(played, settings.delay_ms, rate_hz)
             canceller, margin_db = await asyncio.to_thread(self._margin, delayed, recorded)
+            if self._hands_free is not None and canceller != self._hands_free.wanted:
+                wrong.append(
+                    f"the {self._hands_free.wanted} canceller is not installed, {canceller} is in its place (the "
+                    "journal says what is missing)"
+                )
             # Of what was played, the correction is the speaker's own: the far end's voice is what came before it.
             margin_db = round(margin_db - settings.level_db, 1)
             if margin_db < ENOUGH_MARGIN_DB:

@@ -124,7 +124,8 @@ def _sounds(scenario: Scenario) -> tuple[Signal, Signal, Signal]:
     if scenario.drift_ppm:
         at = np.arange(len(far)) * (1 - scenario.drift_ppm * 1e-6)
         heard = np.interp(at, np.arange(len(far)), heard)
-    echo = np.convolve(heard, _room(scenario.reverberation_s))[: len(far)]
+    room, size = _room(scenario.reverberation_s), 2 * len(far)
+    echo = np.fft.irfft(np.fft.rfft(heard, size) * np.fft.rfft(room, size), size)[: len(far)]
     delay = int(scenario.delay_ms * RATE_HZ / 1000)
     delayed = np.concatenate((np.zeros(delay), echo[: len(echo) - delay]))
     if scenario.jump_ms:

@@ -1,6 +1,7 @@
 """`doorctl audio` on a simulated niche, whose time passes as fast as the machine can."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,17 @@ def test_what_is_wrong_is_said_in_words(tmp_path: Path, card: dict[str, Any], wo
         assert words in niche.events[-1].wrong
 
     run(tmp_path, test, **card)
+
+
+def test_a_canceller_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pywebrtc_audio", None)
+
+    async def test(niche: Niche) -> None:
+        answer = await niche.check.run("loop")
+        assert answer["canceller"] != "webrtc"
+        assert "the webrtc canceller is not installed" in str(answer["wrong"])
+
+    run(tmp_path, test)
 
 
 def test_a_niche_without_a_speaker_is_not_calibrated(tmp_path: Path) -> None:
