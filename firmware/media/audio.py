@@ -14,10 +14,9 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from firmware.media.codec import FRAME_MS, G711, NARROWBAND_HZ, AudioCodec, CodecUnavailable, codec, frame_bytes
-from firmware.media.dtmf import Detector, keys_as_tone
 from firmware.media.events import DigitSource, MediaEvent, MediaLost, SoundHeard
 from firmware.media.latch import Address
 from firmware.media.quality import Quality
@@ -33,6 +32,9 @@ from firmware.rtp.reception import ReportBlock
 from firmware.rtp.telephone_event import Receiver, Sender
 from firmware.sdp.agreement import AgreedMedia
 from firmware.sdp.codecs import format_parameters
+
+if TYPE_CHECKING:
+    from firmware.media.dtmf import Detector
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +133,8 @@ class AudioStream(RtpStream):
             if agreed.dtmf is not None or found.name not in G711 or not self._listens_for_keys:
                 self._key_detector = None
             elif self._key_detector is None:
+                from firmware.media.dtmf import Detector
+
                 self._key_detector = Detector()
             self.sending = agreed.sends
             if agreed.receives != self._receives:
@@ -196,6 +200,8 @@ class AudioStream(RtpStream):
             elif self._codec is None or self._codec.name not in G711:
                 raise ValueError("the peer takes no telephone-events, and the codec would spoil keys sent as sound")
             else:
+                from firmware.media.dtmf import keys_as_tone
+
                 self._key_tones.append(TonePlayer(keys_as_tone(digits)))
 
     def close(self) -> None:
@@ -326,7 +332,7 @@ class AudioStream(RtpStream):
             rates = self._bus_rates = Resampler(rate_hz, bus_hz)
         return rates.convert(frame)
 
-    def _listen_for_keys(self, detector: Detector, pieces: list[Piece], now: float) -> None:
+    def _listen_for_keys(self, detector: "Detector", pieces: list[Piece], now: float) -> None:
         for piece in pieces:
             if not isinstance(piece, Play):
                 detector.skip()  # what conceals a loss repeats the key, or its pause

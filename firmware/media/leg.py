@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from firmware.media.audio import AudioStream
-from firmware.media.dtmf import KEY_MS
 from firmware.media.events import Digit, DigitRefused, DigitSource, MediaEvent
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.stream import Statistics
@@ -27,6 +26,7 @@ SAME_PRESS_S = 0.4
 KEYS_BY: tuple[DigitSource, ...] = ("rtp", "info", "inband")
 _LONGEST_HOLD_S = 5.0
 _MOST_PRESSES = 32
+_KEY_S = 0.2  # a key that we send, with its pause
 
 
 @dataclass(slots=True)
@@ -201,7 +201,7 @@ class MediaLeg:
 
     def note_sent(self, digits: str) -> None:
         """These keys go out from here now, and do not count if they come back."""
-        self._engine.guard.sent(digits.upper(), time.monotonic() + len(digits) * KEY_MS / 1000)
+        self._engine.guard.sent(digits.upper(), time.monotonic() + len(digits) * _KEY_S)
 
     def request_keyframe(self) -> None:
         """The peer asked by INFO (RFC 5168)."""

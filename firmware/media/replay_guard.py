@@ -12,9 +12,12 @@ Where older ones were dropped meanwhile, every key counts as played by the stree
 
 from collections import deque
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from firmware.media.codec import FRAME_MS
-from firmware.media.dtmf import KEYS, Detector, Sensitivity
+
+if TYPE_CHECKING:
+    from firmware.media.dtmf import Detector
 
 # From the microphone to the far end, round whatever is there, and back; a gateway may report a key at its end.
 WINDOW_S = 2.0
@@ -23,11 +26,6 @@ _ROOM_S = 0.5
 # How long the speaker may play a key before it also comes as an event, and still excuse it.
 _LATE_S = 1.0
 _GAP_S = 0.2
-# More than any detector at the far end takes for a key, so that none hears one that we missed. An hour of speech at
-# the door has about a hundred such keys; each costs whoever presses that very key in the next 2 s one more press.
-_SHARP = Sensitivity(
-    least_dbm0=-50, twist_db=12, reverse_twist_db=12, above_group_db=6, share=0.38, misses_to_end=2
-)
 
 
 class ReplayGuard:
@@ -36,10 +34,14 @@ class ReplayGuard:
     def __init__(self) -> None:
         frames = int((WINDOW_S + _LATE_S) * 1000) // FRAME_MS
         self._frames: deque[tuple[bytes, bytes, float]] = deque(maxlen=frames)
-        self._microphone = Detector(sensitivity=_SHARP)
-        self._speaker = Detector(sensitivity=_SHARP)
+        self._detectors: tuple[Detector, Detector] | None = None  # for the microphone, for the speaker
+        self._rate_hz = 0
         self._searched_s = 0.0
+        self._unsearched: deque[tuple[bytes, float]] = deque(
+            maxlen=int(_ROOM_S * 1000) // FRAME_MS
+        )  # the speaker's
         self._ours: dict[str, float] = {}  # key -> when we last sent it out, from the street or by ourselves
+        self._latest_s = -WINDOW_S  # of those times
         self._played: dict[str, float] = {}  # key -> when the speaker last played it, sent by the far end
 
     def listen(self, microphone: bytes, speaker: bytes, now: float) -> None:
@@ -48,40 +50,71 @@ class ReplayGuard:
 
     def sent(self, keys: Iterable[str], until_s: float) -> None:
         """We press these keys at the far end until then."""
-        self._ours.update(dict.fromkeys(keys, until_s))
+        for key in keys:
+            self._went_out(key, until_s)
 
     def refuses(self, key: str, now: float) -> bool:
         """Whether a key that arrives now may be one that went out from here."""
         self._catch_up()
         return now - self._ours.get(key, now - WINDOW_S) < WINDOW_S
 
+    def _went_out(self, key: str, at_s: float) -> None:
+        self._ours[key] = at_s
+        self._latest_s = max(self._latest_s, at_s)
+
     def _catch_up(self) -> None:
         frames = self._frames
         dropped = len(frames) == frames.maxlen
         for _ in range(len(frames)):  # not what is appended meanwhile
             microphone, speaker, now = frames.popleft()
-            if now - self._searched_s > _GAP_S:
+            rate_hz = len(microphone) * 1000 // FRAME_MS // 2
+            if now - self._searched_s > _GAP_S or rate_hz != self._rate_hz or self._detectors is None:
+                self._detectors = _detectors(rate_hz)
+                self._rate_hz = rate_hz
                 self._begin(now, dropped=dropped)
-            if (rate_hz := len(microphone) * 1000 // FRAME_MS // 2) != self._microphone.rate_hz:
-                self._microphone, self._speaker = Detector(rate_hz, _SHARP), Detector(rate_hz, _SHARP)
             self._searched_s = now
-            for key in self._sounding(self._speaker, speaker):
-                if now - self._ours.get(key, now - WINDOW_S) < WINDOW_S:
-                    self._ours[key] = now
-                else:
-                    self._played[key] = now
-            for key in self._sounding(self._microphone, microphone):
+            self._unsearched.append((speaker, now))
+            keys = _sounding(self._detectors[0], microphone)
+            # What the speaker played matters to a key of the microphone, and to one that has just gone out.
+            if keys or now - self._latest_s < WINDOW_S:
+                self._search_speaker(self._detectors[1])
+            for key in keys:
                 if now - self._played.get(key, now - _ROOM_S) >= _ROOM_S:
-                    self._ours[key] = now
+                    self._went_out(key, now)
+
+    def _search_speaker(self, detector: "Detector") -> None:
+        while self._unsearched:
+            speaker, at_s = self._unsearched.popleft()
+            for key in _sounding(detector, speaker):
+                if at_s - self._ours.get(key, at_s - WINDOW_S) < WINDOW_S:
+                    self._went_out(key, at_s)
+                else:
+                    self._played[key] = at_s
 
     def _begin(self, now: float, *, dropped: bool) -> None:
-        self._microphone.silence()
-        self._speaker.silence()
         self._played.clear()
+        self._unsearched.clear()
         if dropped:
-            self._ours.update(dict.fromkeys(KEYS, now))
+            from firmware.media.dtmf import KEYS
 
-    @staticmethod
-    def _sounding(detector: Detector, pcm: bytes) -> set[str]:
-        before = detector.key
-        return {*detector.feed(pcm), before, detector.key} - {""}
+            for key in KEYS:
+                self._went_out(key, now)
+
+
+def _detectors(rate_hz: int) -> "tuple[Detector, Detector]":
+    """More than any detector at the far end takes for a key, so that none hears one that we missed.
+
+    An hour of speech at the door has about a hundred such keys; each costs whoever presses that very key in the
+    next 2 s one more press.
+    """
+    from firmware.media.dtmf import Detector, Sensitivity  # with the first key, not with the program
+
+    sharp = Sensitivity(
+        least_dbm0=-50, twist_db=12, reverse_twist_db=12, above_group_db=6, share=0.38, misses_to_end=2
+    )
+    return Detector(rate_hz, sharp), Detector(rate_hz, sharp)
+
+
+def _sounding(detector: "Detector", pcm: bytes) -> set[str]:
+    before = detector.key
+    return {*detector.feed(pcm), before, detector.key} - {""}
