@@ -16,7 +16,7 @@ FILE_NAME = "sound.json"
 class Calibration:
     """`delay_ms`: from the write to the microphone, at least; `level_db`: what the speaker's gain is corrected by;
     `ceiling_db`: of full scale, above which the speaker distorts; `margin_db`: by how much what comes back to
-    the far end is below what it sent, None while nobody has measured it."""
+    the far end is below what it sent, all configured gains being 0; None while nobody has measured it."""
 
     delay_ms: float = 0.0
     level_db: float = 0.0

@@ -79,6 +79,7 @@ class HandsFree:
     ) -> None:
         self.rate_hz = rate_hz
         self.wanted = settings.canceller
+        self.gain_db = settings.speaker_db + settings.microphone_db  # as configured, of the far end's echo
         self.canceller = "none"  # that works
         self._settings = settings
         self._minute_of_day = minute_of_day
@@ -103,7 +104,10 @@ class HandsFree:
         self._volume = volume
         self._limiter = Limiter(calibration.ceiling_db)
         self._reference = _DelayLine(int(calibration.delay_ms * self.rate_hz / 1000) * 2, self._frame_bytes)
-        self._margin_db = calibration.margin_db
+        measured_db = calibration.margin_db
+        self._margin_db = measured_db - self.gain_db if measured_db is not None else None
+        # From the speaker's sound to the canceller's output; the margin is from voice to voice.
+        self._attenuation_db = measured_db + calibration.level_db if measured_db is not None else 0.0
         self._choose_ducker()
 
     def load_soon(self) -> None:
@@ -129,7 +133,7 @@ class HandsFree:
         settings, margin_db = self._settings, self._margin_db
         helpless = self.canceller == "none" if margin_db is None else margin_db < ENOUGH_MARGIN_DB
         if settings.half_duplex == "always" or (settings.half_duplex == "auto" and helpless):
-            self._ducker: Ducker | None = Ducker(margin_db or 0.0)
+            self._ducker: Ducker | None = Ducker(self._attenuation_db)
         else:
             self._ducker = None
 

@@ -89,8 +89,9 @@ class SoundCheck:
                     f"the {self._hands_free.wanted} canceller is not installed, {canceller} is in its place (the "
                     "journal says what is missing)"
                 )
-            # Of what was played, the correction is the speaker's own: the far end's voice is what came before it.
-            margin_db = round(margin_db - settings.level_db, 1)
+            # From voice to voice: the correction and the configured gains lie between the far end and this.
+            gain_db = self._hands_free.gain_db if self._hands_free is not None else 0.0
+            margin_db = round(margin_db - settings.level_db - gain_db, 1)
             if margin_db < ENOUGH_MARGIN_DB:
                 wrong.append(
                     f"only {margin_db:.0f} dB of the far end's voice are taken away (canceller: {canceller}), "
@@ -132,7 +133,8 @@ class SoundCheck:
         settings = settings_for(found, coupling_db)
         answer = await self._loop(settings)
         margin_db = answer["margin_db"]
-        settings = replace(settings, margin_db=margin_db if isinstance(margin_db, float) else None)
+        if isinstance(margin_db, float):
+            settings = replace(settings, margin_db=round(margin_db + hands_free.gain_db, 1))
         try:
             await asyncio.to_thread(calibration.save, self._file, settings)
         except OSError as error:

@@ -36,13 +36,13 @@ class Time:
 class Niche:
     """A door with a simulated sound card, and what its sound check says."""
 
-    def __init__(self, folder: Path, **card: Any) -> None:
+    def __init__(self, folder: Path, settings: HandsFreeSettings, **card: Any) -> None:
         loop = asyncio.get_running_loop()
         self.file = folder / "sound.json"
         self.events: list[object] = []
         stream = EventStream()
         stream.subscribe(lambda record: self.events.append(record.event))
-        self.hands_free = HandsFree(HandsFreeSettings(), calibration.load(self.file), Engine.HANDS_FREE_HZ)
+        self.hands_free = HandsFree(settings, calibration.load(self.file), Engine.HANDS_FREE_HZ)
         self.time = Time()
         self.error: AudioError | None = None
         self.card = card
@@ -56,9 +56,14 @@ class Niche:
         return SimulatedAudio(**options, clock=lambda: self.time.now, sleep=self.time.sleep)
 
 
-def run(tmp_path: Path, test: Callable[[Niche], Coroutine[Any, Any, None]], **card: Any) -> None:
+def run(
+    tmp_path: Path,
+    test: Callable[[Niche], Coroutine[Any, Any, None]],
+    settings: HandsFreeSettings = HandsFreeSettings(),  # noqa: B008 — frozen
+    **card: Any,
+) -> None:
     async def scene() -> None:
-        niche = Niche(tmp_path, **card)
+        niche = Niche(tmp_path, settings, **card)
         try:
             async with asyncio.timeout(60):
                 await test(niche)
@@ -142,6 +147,27 @@ def test_a_canceller_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: 
         assert "the webrtc canceller is not installed" in str(answer["wrong"])
 
     run(tmp_path, test)
+
+
+def test_a_microphone_that_is_turned_up_makes_the_margin_smaller(tmp_path: Path) -> None:
+    margins: list[float] = []
+
+    async def test(niche: Niche) -> None:
+        answer = await niche.check.run("loop")
+        margins.append(float(str(answer["margin_db"])))
+
+    async def calibrate(niche: Niche) -> None:
+        answer = await niche.check.run("calibrate")
+        kept.append(calibration.load(niche.file).margin_db)
+        assert niche.hands_free.status()["margin_db"] == pytest.approx(answer["margin_db"])
+
+    kept: list[float | None] = []
+    for microphone_db in (0.0, 12.0):
+        settings = HandsFreeSettings(canceller="none", microphone_db=microphone_db)
+        run(tmp_path / "loop", test, settings)
+        run(tmp_path, calibrate, settings)
+    assert margins[0] - margins[1] == pytest.approx(12, abs=0.5)
+    assert kept[0] == pytest.approx(kept[1], abs=0.5)  # of the niche, whatever is configured
 
 
 def test_a_niche_without_a_speaker_is_not_calibrated(tmp_path: Path) -> None:
