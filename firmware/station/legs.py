@@ -4,6 +4,7 @@ A target is a full address, a number at an account's server, or a user of the ho
 cannot be called is told to the visit like a call that failed.
 """
 
+import errno
 import logging
 import secrets
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from firmware.station.visit import StartLeg, Visit
 
 log = logging.getLogger(__name__)
 
+_PORTS = "media ports"  # where the fault is
 CANNOT_BE_CALLED = (ProtocolError, ValueError, OSError)
 
 
@@ -97,6 +99,9 @@ class Legs:
             else:
                 uri, account, via = self.resolve(target, visit.plan.name)
             leg = self.open(name, visit, target, account, self._phone.local_host_towards(str(via)))
+        except OSError as error:  # told by `open`
+            self.not_started(visit, name, error)
+            return
         except CANNOT_BE_CALLED as error:
             self._faults.set(f"target {target}", f"cannot be called: {error}", "correct the target, or the network")
             self.not_started(visit, name, error)
@@ -125,6 +130,13 @@ class Legs:
             return
         self.by_call[leg.call] = leg
         self._faults.clear(f"target {target}")
+
+    def no_ports(self, error: OSError) -> None:
+        """Media cannot be bound: told once, with what is to be done."""
+        remedy = "check the network's addresses"
+        if error.errno == errno.EADDRINUSE:
+            remedy = "widen media.ports, and the firewall's range with it; each phone that rings takes four ports"
+        self._faults.set(_PORTS, error.strerror or str(error), remedy)
 
     def signalled(self, leg: Leg, transport: Transport) -> None:
         """The leg's signalling goes by `transport`: whoever can read it there can read the keys of its media."""
@@ -168,7 +180,7 @@ class Legs:
         *,
         video: bool = True,
     ) -> Leg:
-        """OSError where there is no port for its media."""
+        """OSError where there is no port for its media, which is a fault then."""
         reader = CodeReader(
             self._codes,
             self._policy,
@@ -190,18 +202,23 @@ class Legs:
             )
         if not video:
             media = replace(media, video=False)
-        leg = Leg(
-            name,
-            visit.press,
-            party,
-            account,
-            host,
-            self._engine,
-            media,
-            reader,
-            secrets.randbits(31),
-            self._on_media,
-        )
+        try:
+            leg = Leg(
+                name,
+                visit.press,
+                party,
+                account,
+                host,
+                self._engine,
+                media,
+                reader,
+                secrets.randbits(31),
+                self._on_media,
+            )
+        except OSError as error:
+            self.no_ports(error)
+            raise
+        self._faults.clear(_PORTS)
         leg.direction = direction
         self.by_name[name] = leg
         return leg

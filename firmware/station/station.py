@@ -278,7 +278,7 @@ class Station:
         try:
             leg.move(host)
         except OSError as error:
-            log.warning("leg %s: no media ports on %s: %s", leg.name, host, error)
+            self._legs.no_ports(error)
         if leg.moved:
             self._tell_address(leg)
         elif leg.reader.answered:

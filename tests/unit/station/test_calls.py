@@ -1,6 +1,7 @@
 """What the station does with calls beyond ringing and talking: forks, pictures refused, late offers, hold, handing
 on, what a call says of itself, texts. The SIP endpoint and the media engine are stand-ins."""
 
+import errno
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -629,3 +630,23 @@ def test_ports_that_cannot_be_had_leave_the_call_as_it_is(monkeypatch: pytest.Mo
     changed(house, "192.0.2.77")
     assert not house.phone.of("reoffer")
     assert house.phone.of("refresh") == [(1,)]
+
+
+def test_a_range_of_ports_that_is_used_up_is_a_fault_with_its_remedy_until_there_are_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = House()
+
+    def used_up(*_: object, **__: object) -> None:
+        raise OSError(errno.EADDRINUSE, "no free pair of RTP ports in 40000-40007 on 192.0.2.1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.engine, "open_leg", used_up)
+        house.station.pressed("flat", "gpio", house.now)
+    (fault,) = house.of(events.Fault)
+    assert isinstance(fault, events.Fault)
+    assert (fault.where, "40000-40007" in fault.what) == ("media ports", True)
+    assert "media.ports" in fault.remedy
+    assert all("no free pair" in failed.reason for failed in house.of(events.LegFailed))  # type: ignore[attr-defined]
+    house.ring()
+    assert house.of(events.FaultCleared) == [events.FaultCleared(where="media ports")]

@@ -709,10 +709,13 @@ def test_a_leg_that_fails_in_an_unforeseen_way_does_not_silence_the_others(house
 
 
 def test_a_target_that_can_be_called_again_is_no_fault_any_more(house):
-    house.engine.broken = True
+    def nowhere(_):
+        raise ValueError("no address of ours of that family")
+
+    found, house.phone.local_host_towards = house.phone.local_host_towards, nowhere
     house.station.pressed("office", "gpio", house.now)
     assert [event.where for event in house.kinds(events.Fault)] == ["target 201"]
-    house.engine.broken = False
+    house.phone.local_host_towards = found
     house.turn_to(house.now + 10)
     house.station.pressed("office", "gpio", house.now)
     assert [event.where for event in house.kinds(events.FaultCleared)] == ["target 201"]
