@@ -158,8 +158,9 @@ class HandsFree:
         self._reference.put(played)
         return played
 
-    def hear(self, captured: bytes) -> bytes:
-        """What the far end gets of `captured`, the frame that was read before this tick's `play`."""
+    def hear(self, captured: bytes, *, own: bool = False) -> bytes:
+        """What the far end gets of `captured`, the frame that was read before this tick's `play`; `own`: a tone of
+        ours was in that."""
         # What need not be done is not: each function that a tick walks through has left the caches since the last.
         played = self._reference.last
         loudness = audioop.rms(played, 2)
@@ -169,7 +170,7 @@ class HandsFree:
         out = self._echo.process(captured, self._reference.get())
         gain_db = self._settings.microphone_db
         if loudness > HowlGuard.LOUD or self._howl.gain_db:
-            gain_db += self._howl.update(out, played)
+            gain_db += self._howl.update(out, played, own=own)
         ducker = self._ducker
         if ducker is not None:
             gain_db += ducker.update(level_db(out), level_db(played))

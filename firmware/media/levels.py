@@ -124,35 +124,51 @@ class HowlGuard:
     """Breaks a loop that howls: the far end's loudspeaker is heard by its microphone, or the canceller is lost,
     and a tone runs round, ever louder.
 
-    A tone is told by its peak close to its level; that it is the loop's, by its being on both sides. Then the
-    microphone is turned down until it ends. Somebody who whistles at the door is on one side only.
+    A tone is told by its peak close to its level; that it may be the loop's, by its being on both sides. Then the
+    microphone is turned down until it ends. If it does not end so, it is no loop's: a tone that the far end plays
+    and that is heard again. Somebody who whistles at the door is on one side only.
     """
 
     LOUD = 32768 * factor(-38.0)
     _TONE_CREST = 1.8  # of a sine 1.41, of one that clips less; of speech 3 and more
     _FRAMES = 12  # a quarter of a second in a row
+    _STEP_FRAMES = 6
     _STEP_DB = -6.0
     _LEAST_DB = -30.0
-    _RECOVERY_DB = 2 * FRAME_S
+    _PROOF_FRAMES = 65  # half a second after the last step: twice round the longest loop
+    _RECOVERY_DB = 6 * FRAME_S
+    _RELEASE_DB = 60 * FRAME_S
 
     def __init__(self) -> None:
         self.gain_db = 0.0
         self.howls = 0
         self._run = 0
+        self._played = 0.0  # its level when the tone was first acted on
+        self._foreign = False
 
-    def update(self, sent: bytes, played: bytes) -> float:
-        """The microphone's gain in dB for this frame; `played` is what the speaker gets in the same tick."""
-        if self._tonal(sent) and self._tonal(played):
-            self._run += 1
-            if self._run >= self._FRAMES:
-                if not self.gain_db:
-                    self.howls += 1
-                self.gain_db = max(self.gain_db + self._STEP_DB, self._LEAST_DB)
-                self._run = self._FRAMES // 2  # and more of it if that did not do
-        else:
+    def update(self, sent: bytes, played: bytes, *, own: bool = False) -> float:
+        """The microphone's gain in dB for this frame; `played` is what the speaker gets in the same tick, `own` a
+        tone of ours is in it."""
+        if own or not (self._tonal(sent) and self._tonal(played)):
             self._run = 0
+            self._foreign = False
             self.gain_db = min(self.gain_db + self._RECOVERY_DB, 0.0)
+        elif self._foreign:
+            self.gain_db = min(self.gain_db + self._RELEASE_DB, 0.0)
+        else:
+            self._run += 1
+            self._act(audioop.rms(played, 2))
         return self.gain_db
+
+    def _act(self, played: float) -> None:
+        if self._run == self._FRAMES:
+            self.howls += 1
+            self._played = played
+        if self._run >= self._FRAMES and self._run % self._STEP_FRAMES == 0:
+            self.gain_db = max(self.gain_db + self._STEP_DB, self._LEAST_DB)
+        if self._run >= self._PROOF_FRAMES and played > self._played / 2:
+            self.howls -= 1
+            self._foreign = True
 
     def _tonal(self, frame: bytes) -> bool:
         rms = audioop.rms(frame, 2)

@@ -153,7 +153,8 @@ class Tick:
         audio = self.audio
         size = len(microphone)
         bus_hz = size * 1000 // FRAME_MS // 2
-        mix = self._tone_frame(bus_hz) if self._tone is not None else None
+        own = self._tone is not None
+        mix = self._tone_frame(bus_hz) if own else None
         for stream in audio:
             frame = stream.play(now)
             if frame is not None:
@@ -167,7 +168,7 @@ class Tick:
             write(mix)
         else:
             write(hands_free.play(mix))
-            microphone = hands_free.hear(microphone)
+            microphone = hands_free.hear(microphone, own=own)
         encoded: dict[str, bytes] = {}
         other = b""
         talk = False
