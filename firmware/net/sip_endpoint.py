@@ -12,8 +12,6 @@ import logging
 import os
 import random
 import secrets
-import socket
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Literal
@@ -21,12 +19,13 @@ from typing import Literal
 from firmware.net import stun
 from firmware.net.dns_client import DnsClient, NoAnswer
 from firmware.net.resolver import Resolver
+from firmware.net.sip_addresses import UdpSockets
 from firmware.net.sip_connection import Connection
 from firmware.net.sip_connections import AccountTransport, Connections
 from firmware.net.sip_keepalive import DatagramKeepalive
 from firmware.net.sip_tls import ServerIdentity, TlsError
 from firmware.net.sip_udp import UdpSocket
-from firmware.net.source_address import family_of, source_towards
+from firmware.net.source_address import source_towards
 from firmware.sip.actions import CloseFlow, OpenFlow, Resolve, Send
 from firmware.sip.core import Core
 from firmware.sip.errors import RemoteProtocolError
@@ -39,13 +38,8 @@ from firmware.sip.uri import Uri
 log = logging.getLogger(__name__)
 
 TRANSPORTS: tuple[Transport, ...] = ("udp", "tcp", "tls", "ws", "wss")  # that we speak, the preferred first
-MAX_NAMES = 256
 _DATAGRAMS_PER_WAKEUP = 64
 _TOO_LONG = os.strerror(errno.EMSGSIZE)  # says nothing of who did not get it
-_ROUTES_FRESH_S = 30.0  # a DHCP lease or a cable may change our address
-
-# Addresses of nobody (RFC 5737, RFC 3849), whose route is the default route; and what is left without one.
-_NOWHERE = {socket.AF_INET: ("192.0.2.1", "127.0.0.1"), socket.AF_INET6: ("2001:db8::1", "::1")}
 
 Trace = Callable[[Literal["sent", "received"], Flow, bytes], None]
 
@@ -78,7 +72,7 @@ class SipEndpoint:
         self._trace = trace
         self._loop: asyncio.AbstractEventLoop
         self._numbers = itertools.count(1)
-        self._udp: dict[int, UdpSocket] = {}
+        self._udp = UdpSockets()
         self._listen_also = tuple(listen_also)
         self._connections = Connections(
             self,
@@ -93,10 +87,9 @@ class SipEndpoint:
         self._resolver = Resolver(
             self._dns,
             transports=TRANSPORTS,
-            families=lambda: {udp.family for udp in self._udp.values()},
+            families=self._udp.families,
             random=random.random,
         )
-        self._names: OrderedDict[str, tuple[str, ...]] = OrderedDict()  # what names last led to
         self._registered: tuple[tuple[Flow, bool], ...] = ()
         self._keepalive = DatagramKeepalive(
             send=self._send_octets, failed=self._flow_failed, moved=self._flow_moved, random=secrets.token_bytes
@@ -104,7 +97,6 @@ class SipEndpoint:
         self._pulse: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
-        self._routes_from_s = 0.0
         self._telling = False
         self._stopped: asyncio.Future[None] | None = None
         self._closed = True
@@ -123,7 +115,7 @@ class SipEndpoint:
         except (OSError, TlsError):
             self._close()
             raise
-        for udp in self._udp.values():
+        for udp in self._udp:
             self._loop.add_reader(udp.fileno(), self._readable, udp)
         self._core.start(self._loop.time())
         self._flush()
@@ -148,12 +140,12 @@ class SipEndpoint:
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Where we listen, by UDP and TCP alike."""
-        return tuple((udp.host, udp.port) for udp in self._udp.values())
+        return tuple((udp.host, udp.port) for udp in self._udp)
 
     @property
     def listeners(self) -> tuple[tuple[Transport, str, int], ...]:
         """(transport, host, port) of all that is listened on."""
-        found: list[tuple[Transport, str, int]] = [("udp", udp.host, udp.port) for udp in self._udp.values()]
+        found: list[tuple[Transport, str, int]] = [("udp", udp.host, udp.port) for udp in self._udp]
         return (*found, *self._connections.listeners)
 
     async def _bind(self, host: str, port: int) -> None:
@@ -167,7 +159,7 @@ class SipEndpoint:
                 if port or attempt == 16:
                     raise
                 continue
-            self._udp[udp.number] = udp
+            self._udp.add(udp)
             return
 
     def _close(self) -> None:
@@ -180,7 +172,7 @@ class SipEndpoint:
         for task in self._tasks:
             task.cancel()
         self._connections.close()
-        for udp in self._udp.values():
+        for udp in self._udp:
             self._loop.remove_reader(udp.fileno())
             udp.close()
 
@@ -276,38 +268,14 @@ class SipEndpoint:
     def network_changed(self, what: str) -> None:
         """An address, a link or a route came or went (network_watch.py)."""
         log.info("the network changed: %s", what)
-        for udp in self._udp.values():
-            udp.forget_routes()
+        self._udp.forget_routes()
         self._resolver.network_changed()
         self._connections.drop_moved()
         self._guarded(self._core.network_changed, self._loop.time())
 
     def local_host_towards(self, uri_or_host: str) -> str:
-        """Our address as a peer at `uri_or_host` would see it, for SDP. Never waits: an unknown name gets the
-        address of the default route."""
-        host = uri_or_host
-        if uri_or_host.lower().startswith(("sip:", "sips:")):
-            try:
-                uri = Uri.parse(uri_or_host)
-                host = uri.parameter("maddr") or uri.host
-            except RemoteProtocolError:
-                host = ""
-        host = host.strip("[]")
-        known = self._names.get(host.lower())
-        hosts = known if known is not None else (host,)
-        for each in hosts:
-            udp = self._udp_towards(each)
-            if udp is not None:
-                break
-        else:
-            udp, each = next(iter(self._udp.values())), ""
-        if not udp.wildcard:
-            return udp.host
-        default, loopback = _NOWHERE[udp.family]
-        try:
-            return source_towards(each or default)
-        except OSError:
-            return loopback
+        """Our address as a peer at `uri_or_host` would see it, for SDP. Never waits."""
+        return self._udp.local_host_towards(uri_or_host)
 
     # --- doing what the core wants --------------------------------------------------------------------------
 
@@ -378,8 +346,8 @@ class SipEndpoint:
 
     def _open(self, token: int, target: Target, account: str) -> None:
         now = self._loop.time()
-        self._refresh_routes(now)
-        udp = self._udp_towards(target.host)
+        self._udp.refresh_routes(now)
+        udp = self._udp.towards(target.host)
         if udp is None:
             self._core.flow_failed(token, "no address of ours of that family", now)
         elif target.transport == "udp":
@@ -410,24 +378,6 @@ class SipEndpoint:
             return 0
         return self._connections.port_of(target.transport, ours)
 
-    def _udp_towards(self, host: str) -> UdpSocket | None:
-        """The socket to use for an address: bound to what the kernel would send from, to all, or at all."""
-        family = family_of(host)
-        candidates = [udp for udp in self._udp.values() if udp.family == family]
-        if len(candidates) > 1:
-            try:
-                source = source_towards(host)
-            except OSError:
-                source = ""
-            candidates.sort(key=lambda udp: (udp.host != source, not udp.wildcard))
-        return candidates[0] if candidates else None
-
-    def _refresh_routes(self, now: float) -> None:
-        if now - self._routes_from_s > _ROUTES_FRESH_S:
-            self._routes_from_s = now
-            for udp in self._udp.values():
-                udp.forget_routes()
-
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
@@ -452,10 +402,7 @@ class SipEndpoint:
             log.exception("looking up %s failed", uri.host)
             error = "the look-up failed"
         if targets:
-            self._names[uri.host.lower()] = tuple(target.host for target in targets)
-            self._names.move_to_end(uri.host.lower())
-            while len(self._names) > MAX_NAMES:
-                self._names.popitem(last=False)
+            self._udp.note_name(uri.host, [target.host for target in targets])
         self._core.resolved(token, targets, error, self._loop.time())
         self._act()
         self._tell()
@@ -469,7 +416,7 @@ class SipEndpoint:
 
     def _readable(self, udp: UdpSocket) -> None:
         now = self._loop.time()
-        self._refresh_routes(now)
+        self._udp.refresh_routes(now)
         for flow, error in udp.errors():
             self._guarded(self._core.send_failed, flow, error, now)
             if error != _TOO_LONG:
