@@ -25,7 +25,6 @@
 `CallEnded` goes out with our BYE, not with the answer to it: the session ends at once (15.1.1).
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
@@ -54,10 +53,9 @@ from firmware.sip.events import (
     Reoffered,
 )
 from firmware.sip.identity import Identity, contact_of
-from firmware.sip.message import Message, Request, Response
+from firmware.sip.message import Message, Request
 from firmware.sip.modification import Modification
-from firmware.sip.outgoing_request import OutgoingRequest
-from firmware.sip.reliable import rack_for
+from firmware.sip.own_requests import OwnRequests
 from firmware.sip.session import Session
 from firmware.sip.session_timer import LEAST_S, SessionTimer
 from firmware.sip.stack import Stack
@@ -65,8 +63,6 @@ from firmware.sip.transactions import Server
 from firmware.sip.transfer import Transfer
 from firmware.sip.types import Flow, Transport
 from firmware.sip.uri import NameAddr
-
-_LONGEST_QUEUE = 32  # requests of one kind that wait for the one before; a finger on a key cannot make more
 
 
 class Calls:
@@ -106,6 +102,7 @@ class Call:
         self.flow: Flow | None = None  # on which the peer was heard
         self.stack = calls.stack
         self.identity = identity
+        self.requests = OwnRequests(self)
         self.transfer: Transfer | None = None
         self.shown: DialogState | None = None  # what others may see of the call; None: nothing
         self.timer = SessionTimer(
@@ -121,8 +118,6 @@ class Call:
         self._peer_allows: frozenset[str] = frozenset()
         self._offer_wanted = False  # the station had to wait for its turn
         self._refresh_wanted = False
-        self._in_turn: dict[str, deque[Callable[[float], None]]] = {}
-        self._requests: list[OutgoingRequest] = []  # under way in the dialog, but for BYE
 
     def _enter(self) -> None:
         self._calls.by_number[self.number] = self
@@ -194,16 +189,8 @@ class Call:
             self.settled(now)
 
     def info(self, content_type: str, body: bytes, now: float) -> None:
-        def send(when: float) -> None:
-            if self.dialog is None or self.state != "answered":
-                return
-            request = self.dialog.request("INFO")
-            request.headers.add("Content-Type", content_type)
-            request.body = body
-            self._request(request, self.dialog, _Info(self), when)
-
         if self.dialog is not None and self.state == "answered":
-            self.in_turn("INFO", send, now)
+            self.requests.info(content_type, body, now)
 
     # --- requests of the peer within a dialog ---------------------------------------------------------------
 
@@ -367,13 +354,13 @@ class Call:
 
     def unacknowledged(self, now: float) -> None:
         if self.dialog is not None and self.state == "answered":
-            self._bye(self.dialog, 'SIP;cause=408;text="ACK missing"', now)
+            self.requests.bye(self.dialog, 'SIP;cause=408;text="ACK missing"', now)
             self.end("network", 408, "our answer was never acknowledged", now)
 
     def dialog_lost(self, by: EndedBy, status: int, reason: str, now: float) -> None:
         """The peer knows nothing of the call any more, or is gone (12.2.1.2)."""
         if self.dialog is not None and self.state == "answered":
-            self._bye(self.dialog, "", now)
+            self.requests.bye(self.dialog, "", now)
             self.end(by, status, reason, now)
 
     # --- offers and refreshes of ours -----------------------------------------------------------------------
@@ -403,18 +390,12 @@ class Call:
     def peer_has_no_update(self) -> None:
         self._peer_allows -= {"UPDATE"}
 
-    def acknowledge_provisional(self, session: Session, response: Response, now: float) -> None:
-        """PRACK (RFC 3262 section 4)."""
-        prack = session.dialog.request("PRACK")
-        prack.headers.add("RAck", rack_for(response))
-        self._request(prack, session.dialog, _InDialog(), now)
-
     def _refresh(self, now: float) -> None:
         self.refresh(now)
 
     def _expired_session(self, now: float) -> None:
         if self.dialog is not None and self.state == "answered":
-            self._bye(self.dialog, 'SIP;cause=408;text="Session expired"', now)
+            self.requests.bye(self.dialog, 'SIP;cause=408;text="Session expired"', now)
             self.end("network", 408, "the session was not refreshed", now)
 
     # --- shared by the kinds --------------------------------------------------------------------------------
@@ -427,9 +408,7 @@ class Call:
         self.state = "ended"
         self.timer.stop()
         self._offer_wanted = self._refresh_wanted = False
-        self._in_turn.clear()
-        for request in self._requests:
-            request.withdraw(now)  # one that still looks for a way must not come after the BYE
+        self.requests.withdraw(now)
         for _, session in [self._calls.by_dialog[key] for key in self._dialogs]:
             self._close(session, now)
         self._calls.by_number.pop(self.number, None)
@@ -511,70 +490,3 @@ class Call:
 
     def respond(self, server: Server, status: int, now: float, headers: tuple[tuple[str, str], ...] = ()) -> None:
         self._respond(server, status, now, headers=headers)
-
-    def in_turn(self, kind: str, send: Callable[[float], None], now: float) -> None:
-        """Send at once, or after the request of that kind that is under way: a storm of keys must neither overtake
-        itself nor hold up anything else. `turn_over` ends a turn."""
-        queue = self._in_turn.get(kind)
-        if queue is None:
-            self._in_turn[kind] = deque()
-            send(now)
-        elif len(queue) < _LONGEST_QUEUE:
-            queue.append(send)
-
-    def turn_over(self, kind: str, now: float) -> None:
-        queue = self._in_turn.get(kind)
-        if queue:
-            queue.popleft()(now)
-        else:
-            self._in_turn.pop(kind, None)
-
-    def _request(self, request: Request, dialog: Dialog, user: "_InDialog", now: float) -> None:
-        request.headers.add("User-Agent", self._stack.configuration.user_agent)
-        out = OutgoingRequest(
-            self._stack,
-            request,
-            dialog.next_hop,
-            user,
-            identity=self.identity,
-            next_cseq=dialog.next_cseq,
-            hint=self.flow,
-        )
-        if request.method != "BYE":
-            self._requests = [*(each for each in self._requests if not each.done), out]
-        out.start(now)
-
-    def _bye(self, dialog: Dialog, reason: str, now: float) -> None:
-        request = dialog.request("BYE")
-        if reason:
-            request.headers.add("Reason", reason)
-        self._request(request, dialog, _InDialog(), now)
-
-
-class _InDialog:
-    """The user of a BYE or a PRACK: whatever comes back, there is nothing to be done about it."""
-
-    def sent(self, flow: Flow, now: float) -> None:
-        pass
-
-    def provisional(self, response: Response, now: float) -> None:
-        pass
-
-    def final(self, response: Response, now: float) -> None:
-        pass
-
-    def unreachable(self, status: int, reason: str, now: float) -> None:
-        pass
-
-
-class _Info(_InDialog):
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def final(self, response: Response, now: float) -> None:
-        if response.status in (408, 481):
-            self._call.dialog_lost("peer", response.status, response.reason_phrase, now)
-        self._call.turn_over("INFO", now)
-
-    def unreachable(self, status: int, reason: str, now: float) -> None:
-        self._call.dialog_lost("network", status, reason, now)

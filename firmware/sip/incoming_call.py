@@ -110,7 +110,7 @@ class IncomingCall(Call):
             if self._accepted is not None and self._accepted.waiting:
                 self._bye_after_ack = reason
             else:
-                self._bye(self.dialog, reason, now)
+                self.requests.bye(self.dialog, reason, now)
             self.end("us", 200, reason_text(reason), now)
 
     def serves(self, server: Server) -> bool:
@@ -136,7 +136,7 @@ class IncomingCall(Call):
         accepted = self._accepted
         if accepted is not None and accepted.server is self.server and accepted.offered and not offer_of(ack):
             assert self.dialog is not None
-            self._bye(self.dialog, 'SIP;cause=488;text="ACK without answer"', now)
+            self.requests.bye(self.dialog, 'SIP;cause=488;text="ACK without answer"', now)
             self.end("us", 488, "the ACK brought no answer to our offer", now)
         else:
             super().acknowledged(ack, now)
@@ -189,7 +189,7 @@ class IncomingCall(Call):
 
     def _late_bye(self, now: float) -> None:
         if self._bye_after_ack is not None and self.dialog is not None:
-            self._bye(self.dialog, self._bye_after_ack, now)
+            self.requests.bye(self.dialog, self._bye_after_ack, now)
             self._bye_after_ack = None
         self._forget()
 

@@ -153,7 +153,7 @@ class Modification:
 
     def provisional(self, response: Response, now: float) -> None:
         if self._reliable.judge(response) == "next":
-            self._call.acknowledge_provisional(self._session, response, now)
+            self._call.requests.prack(self._session.dialog, response, now)
         if self.method == "INVITE" and self._limit is None:
             self._limit = self._stack.schedule.set(now + self._stack.timers.transaction_s, self._give_up)
 

@@ -108,7 +108,7 @@ class OutgoingCall(Call):
     def hangup(self, now: float, status: int, reason: str) -> None:
         if self.state == "answered":
             assert self.dialog is not None
-            self._bye(self.dialog, reason, now)
+            self.requests.bye(self.dialog, reason, now)
             self.end("us", 200, reason_text(reason), now)
         elif self.state == "early" and self._hangup is None:
             self._hangup = (status, reason)
@@ -163,7 +163,7 @@ class OutgoingCall(Call):
         if order == "next":
             if sdp:
                 session.step("the peer answers")
-            self.acknowledge_provisional(session, response, now)
+            self.requests.prack(session.dialog, response, now)
         if response.status == 199:  # this fork has ended (RFC 6228); others may still ring
             self._drop_session(session, now)
             del self._early[tag]
@@ -222,7 +222,9 @@ class OutgoingCall(Call):
             return
         self._drop_session(session, now)
         reason = self._hangup[1] if self._hangup is not None else ""
-        self._acks.send(dialog, invite, now, hint=self.flow, then=lambda when: self._bye(dialog, reason, when))
+        self._acks.send(
+            dialog, invite, now, hint=self.flow, then=lambda when: self.requests.bye(dialog, reason, when)
+        )
         if self.state == "early":
             self.end("us", response.status, "answered as it was cancelled", now)
 

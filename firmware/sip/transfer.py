@@ -121,7 +121,7 @@ class Transfer:
                 hint=call.flow,
             ).start(when)
 
-        self._call.in_turn("NOTIFY", send, now)
+        self._call.requests.in_turn("NOTIFY", send, now)
 
     def _prepare(self, request: "Request", flow: Flow, transport: Transport) -> None:
         add_contact(request, self._call.contact(flow, transport))
@@ -137,8 +137,8 @@ class Transfer:
     def final(self, response: Response, now: float) -> None:
         if response.status == 481:
             self._silent = True  # it does not want to hear more (RFC 6665 4.2.2)
-        self._call.turn_over("NOTIFY", now)
+        self._call.requests.turn_over("NOTIFY", now)
 
     def unreachable(self, status: int, reason: str, now: float) -> None:
         self._silent = True
-        self._call.turn_over("NOTIFY", now)
+        self._call.requests.turn_over("NOTIFY", now)
