@@ -9,7 +9,7 @@ from collections.abc import Callable
 from firmware.sip.dialog import Dialog
 from firmware.sip.flow_search import FlowSearch
 from firmware.sip.message import Request
-from firmware.sip.outgoing_request import our_via
+from firmware.sip.sending import our_via
 from firmware.sip.stack import Stack
 from firmware.sip.types import Flow
 

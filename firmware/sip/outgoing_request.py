@@ -31,11 +31,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
-from firmware.sip.client_invite import within_transaction
 from firmware.sip.flow_search import FlowSearch
-from firmware.sip.headers import Via
 from firmware.sip.identity import Identity
 from firmware.sip.message import Request, Response
+from firmware.sip.sending import fits_datagram, our_via, send_cancel
 from firmware.sip.session_timer import lengthened
 from firmware.sip.stack import Stack
 from firmware.sip.timers import Alarm
@@ -43,7 +42,6 @@ from firmware.sip.transactions import Client
 from firmware.sip.types import Flow, Target, Transport
 from firmware.sip.uri import NameAddr, Uri
 
-LARGEST_DATAGRAM = 1300  # bytes; beyond, a congestion-controlled transport where there is one (18.1.1)
 _MOST_RESTARTS = 8
 _LONGEST_PAUSE_S = 10.0  # a visitor waits; whoever asks for more has refused the call
 
@@ -147,14 +145,7 @@ class OutgoingRequest:
     def cancel(self, now: float, reason: str = "") -> None:
         """Send the CANCEL of an INVITE that has had a provisional answer (9.1)."""
         assert self.client is not None
-        self._cancel(self.client, now, reason)
-
-    def _cancel(self, client: Client, now: float, reason: str = "") -> None:
-        cancel = within_transaction(client.request, "CANCEL")
-        cancel.headers.add("User-Agent", self._stack.configuration.user_agent)
-        if reason:
-            cancel.headers.add("Reason", reason)
-        self._stack.transactions.request(cancel, client.flow, _Unheard(), now)
+        send_cancel(self._stack, self.client, reason, now)
 
     def withdraw(self, now: float) -> None:
         """Nobody needs it any more: what has not left stays here, what has is sent nowhere else."""
@@ -214,7 +205,7 @@ class OutgoingRequest:
         if self._exchange is not None:
             self._exchange.authorize(request)
         request.headers.prepend("Via", str(our_via(flow, self._stack.branch())))
-        if not flow.reliable and not _fits(request) and self._search.prefer_tcp(flow, now):
+        if not flow.reliable and not fits_datagram(request) and self._search.prefer_tcp(flow, now):
             return
         self.in_flight = True
         name = self._search.target.name if self._search.target is not None else ""
@@ -307,7 +298,7 @@ class OutgoingRequest:
         if response.status < 200:
             if client not in self._cancelled:
                 self._cancelled.append(client)
-                self._cancel(client, now)
+                send_cancel(self._stack, client, "", now)
         elif response.status < 300:
             current, self.client = self.client, client
             if not self.done and current is not None:
@@ -315,7 +306,7 @@ class OutgoingRequest:
                 self._late.remove(client)
                 if current.machine.state == "proceeding":
                     self._cancelled.append(current)
-                    self._cancel(current, now)
+                    send_cancel(self._stack, current, "", now)
                 self._finish()
                 current = client
             self._user.final(response, now)  # a fork like any other
@@ -474,31 +465,6 @@ class OutgoingRequest:
         self._send(self.client.flow, now)
 
 
-def _fits(request: Request) -> bool:
-    """Whether it is no larger than a datagram may be; written more shortly where that helps."""
-    if len(bytes(request)) <= LARGEST_DATAGRAM:
-        return True
-    request.compact = True
-    if len(bytes(request)) <= LARGEST_DATAGRAM:
-        return True
-    spared = []
-    # Without Allow nothing is said of our methods (20.5), and a 405 would say it.
-    for name in ("User-Agent", "Allow"):
-        spared += [(name, value) for value in request.headers.get_all(name)]
-        request.headers.remove(name)
-        if len(bytes(request)) <= LARGEST_DATAGRAM:
-            return True
-    for name, value in spared:
-        request.headers.add(name, value)
-    return False
-
-
-def our_via(flow: Flow, branch: str) -> Via:
-    """Our Via for a request on this flow; `rport` always, so that the answer comes back here (RFC 3581)."""
-    host, port = flow.advertised
-    return Via(flow.transport.upper(), host, port or None, (("rport", None), ("branch", branch)))
-
-
 def _preference(contact: NameAddr) -> float:
     """The q of a Contact (20.10); 1 where it has none, 0 where it has nonsense."""
     try:
@@ -523,16 +489,3 @@ class Attempt:
 
     def failed(self, reason: str, now: float) -> None:
         self._request.lost(self.client, 503, reason, now)
-
-
-class _Unheard:
-    """The user of a CANCEL: only the INVITE's own final response counts."""
-
-    def received(self, response: Response, now: float) -> None:
-        pass
-
-    def timed_out(self, now: float) -> None:
-        pass
-
-    def failed(self, reason: str, now: float) -> None:
-        pass

@@ -33,13 +33,12 @@ from dataclasses import dataclass, field
 
 from firmware.sip.abnf import split_list
 from firmware.sip.answers import answer
-from firmware.sip.client_invite import within_transaction
 from firmware.sip.digest import Credentials
 from firmware.sip.errors import RemoteProtocolError
 from firmware.sip.flow_search import FlowSearch
 from firmware.sip.location import Binding, Location, address_uri
 from firmware.sip.message import Request, Response
-from firmware.sip.outgoing_request import our_via
+from firmware.sip.sending import our_via, send_cancel
 from firmware.sip.stack import Stack
 from firmware.sip.timers import Alarm
 from firmware.sip.transactions import MAGIC_COOKIE, Client, Server
@@ -389,10 +388,7 @@ class _Branch:
     def _send_cancel(self, now: float) -> None:
         assert self._client is not None
         self._cancel_sent = True
-        cancel = within_transaction(self._client.request, "CANCEL")
-        if self._cancel:
-            cancel.headers.add("Reason", self._cancel)
-        self._stack.transactions.request(cancel, self._client.flow, _Unheard(), now)
+        send_cancel(self._stack, self._client, self._cancel or "", now)
         self._stop()
         self._alarm = self._stack.schedule.set(now + self._stack.timers.transaction_s, self._give_up)
 
@@ -451,19 +447,6 @@ class _Branch:
     def _stop(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-
-
-class _Unheard:
-    """The user of a CANCEL: only the INVITE's own final response counts."""
-
-    def received(self, response: Response, now: float) -> None:
-        pass
-
-    def timed_out(self, now: float) -> None:
-        pass
-
-    def failed(self, reason: str, now: float) -> None:
-        pass
 
 
 def _rank(status: int) -> tuple[int, int]:

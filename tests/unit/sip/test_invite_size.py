@@ -7,7 +7,7 @@ from firmware.sdp.offer_answer import LocalMedia, OfferAnswer
 from firmware.sip.actions import Send
 from firmware.sip.configuration import Account, Configuration
 from firmware.sip.message import parse_message
-from firmware.sip.outgoing_request import LARGEST_DATAGRAM
+from firmware.sip.sending import LARGEST_DATAGRAM
 from firmware.sip.types import Target
 from firmware.sip.uri import Uri
 from tests.support.sip_link import Bench, reply
