@@ -6,7 +6,7 @@ import pytest
 from firmware.sdp.offer_answer import LocalMedia, OfferAnswer
 from firmware.sip.actions import Send
 from firmware.sip.configuration import Account, Configuration
-from firmware.sip.message import parse_message
+from firmware.sip.message import Request, parse_message
 from firmware.sip.sending import LARGEST_DATAGRAM
 from firmware.sip.types import Target
 from firmware.sip.uri import Uri
@@ -55,3 +55,21 @@ def test_a_request_is_spelt_shortly_only_where_it_would_be_too_large():
     bench = Bench()
     bench.core.invite(Uri.parse("sip:mon@10.0.0.2"), b"v=0\r\n", 0.0)
     assert b"\r\nCall-ID: " in bytes(bench.request("INVITE"))
+
+
+@pytest.mark.parametrize(("octets", "left_out"), [(840, []), (855, ["User-Agent"]), (900, ["User-Agent", "Allow"])])
+def test_what_says_least_is_left_out_of_a_datagram_first(octets: int, left_out: list[str]):
+    assert [name for name in ("User-Agent", "Allow") if name not in sent_by_udp(octets).headers] == left_out
+
+
+def test_what_fits_no_datagram_anyway_says_all():
+    """It goes in fragments, since the peer takes no TCP."""
+    assert {"User-Agent", "Allow"} <= {name for name, _ in sent_by_udp(2000).headers}
+
+
+def sent_by_udp(octets: int) -> Request:
+    """Our INVITE with a description of that length to a peer without TCP."""
+    bench = Bench(Configuration(user_agent="Portero/0.1.0"))
+    bench.refused[Target("tcp", "10.0.0.2", 5060)] = "refused"
+    bench.core.invite(Uri.parse("sip:mon@10.0.0.2"), b"v" * octets, 0.0)
+    return bench.request("INVITE")
