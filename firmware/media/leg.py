@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SAME_PRESS_S = 0.4
 KEYS_BY: tuple[DigitSource, ...] = ("rtp", "info", "inband")
 _LONGEST_HOLD_S = 5.0
+_LATE_REPORT_S = 5.0
 _MOST_PRESSES = 32
 _KEY_S = 0.2  # a key that we send, with its pause
 
@@ -37,19 +38,26 @@ class _Press:
 
 
 class DigitMerge:
-    """Phones that send a key in several ways (telephone-event, INFO, sound) mean it once."""
+    """Phones that send a key in several ways (telephone-event, INFO, sound) mean it once.
+
+    A phone that has once done so is known to do it: its second reports may then be later, for some phones send an
+    INFO only after the answer to the one before (linphone: up to three seconds).
+    """
 
     def __init__(self) -> None:
+        self._several_ways = False
         self._presses: list[_Press] = []
 
     def take(self, digit: str, source: str, at_s: float, held_s: float = 0.0) -> bool:
         """True for a press, False for another report of one. `held_s`: how long ago the press began, as an INFO
         that is sent when the key is released says."""
-        within_s = SAME_PRESS_S + min(held_s, _LONGEST_HOLD_S)
-        self._presses = [press for press in self._presses if at_s - press.at_s < SAME_PRESS_S + _LONGEST_HOLD_S]
+        within_s = (_LATE_REPORT_S if self._several_ways else SAME_PRESS_S) + min(held_s, _LONGEST_HOLD_S)
+        oldest_s = at_s - _LATE_REPORT_S - _LONGEST_HOLD_S
+        self._presses = [press for press in self._presses if press.at_s > oldest_s]
         for press in self._presses:
             if press.digit == digit and source not in press.sources and at_s - press.at_s < within_s:
                 press.sources.add(source)
+                self._several_ways = True
                 return False
         self._presses.append(_Press(digit, at_s, {source}))
         del self._presses[:-_MOST_PRESSES]

@@ -60,6 +60,25 @@ def test_a_phone_that_sends_each_key_by_info_and_as_event_presses_once(peers: Pe
     assert not door.events("access-refused")
 
 
+@pytest.mark.parametrize("keys", [["rtp"], ["info"], ["rtp", "info"]], ids="+".join)
+def test_linphone_opens_with_its_keys_as_events_by_info_and_both_at_once(peers: Peers, keys: list[str]) -> None:
+    phone = peers.linphone("101", keys=keys, auto_answer=True, tone_hz=700)
+    # It looks at its calls once a second, and sends an INFO after the answer to the last.
+    door = peers.portero(stages=[([phone.uri], 60)], sections={"calls": {"dtmf_timeout_s": 15}})
+    press = door.press()
+    door.wait_event("leg-answered", press=press)
+    door.wait_event("rtp-started", press=press, media="audio", direction="received")
+
+    phone.press_keys(CODE)
+    door.wait_event("relay-on", press=press, timeout_s=20)
+    if "info" in keys:
+        answered = rf"(?s)(SIP/2.0 200 OK.*?CSeq: \d+ INFO.*){{{len(CODE)}}}"
+        wait_until(lambda: phone.debug_has(answered), "all its INFOs are answered", 20)
+
+    assert len(_keys(door)) == len(CODE)
+    assert set(_keys(door)) <= set(keys)
+
+
 def test_info_does_not_count_where_the_configuration_leaves_it_out(peers: Peers) -> None:
     sections = {"access": {"keys_by": ["rtp"]}}
     sipp, phone = peers.line_phone("presses_by_info")

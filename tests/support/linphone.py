@@ -19,8 +19,8 @@ contact=sip:{user}@{host}
 use_ipv6=0
 register_only_when_network_is_up=0
 auto_net_state_mon=0
-use_info=0
-use_rfc2833=1
+use_info={info}
+use_rfc2833={events}
 inc_timeout=120
 media_encryption={encryption}
 media_encryption_mandatory={must_encrypt}
@@ -92,9 +92,11 @@ class Linphone:
         codecs: Sequence[str] = ("PCMU", "PCMA"),
         encryption: str = "none",
         must_encrypt: bool = False,
+        keys: Sequence[str] = ("rtp",),
     ) -> None:
-        """`encryption` is "none", "srtp", "dtls" or "zrtp", `codecs` are what it has, `ports` is the first of six
-        free ones, `microphone` a WAV file or silence."""
+        """`encryption` is "none", "srtp", "dtls" or "zrtp", `codecs` are what it has, `keys` go as "rtp"
+        (telephone-events), by "info", or each in both ways; `ports` is the first of six free ones, `microphone` a
+        WAV file or silence."""
         self.user = user
         self.port = ports
         self.rtp_port = ports + 2
@@ -113,6 +115,8 @@ class Linphone:
             video_port=ports + 4,
             user=user,
             encryption=encryption,
+            info=int("info" in keys),
+            events=int("rtp" in keys),
             must_encrypt=int(must_encrypt),
             host="127.0.0.1",
             codecs="\n".join(_codecs(codecs)),
@@ -171,6 +175,10 @@ class Linphone:
 
     def hang_up(self) -> None:
         self._command("terminate all")
+
+    def press_keys(self, digits: str) -> None:
+        for digit in digits:
+            self._command(digit)
 
     def hold(self) -> None:
         self._command("pause")

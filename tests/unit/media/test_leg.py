@@ -52,6 +52,14 @@ def test_a_key_held_for_long_and_reported_by_info_when_it_is_released_is_one_pre
     assert merge.take("5", "info", 3.3, held_s=0.1)
 
 
+def test_a_phone_that_is_known_to_send_both_ways_may_be_late_with_the_second() -> None:
+    merge = DigitMerge()
+    reports = [("4", "rtp", 1.0), ("4", "info", 1.1), ("7", "rtp", 1.3), ("1", "rtp", 1.6), ("7", "info", 3.2)]
+    reports += [("1", "rtp", 3.5), ("1", "info", 4.4), ("1", "info", 5.5)]
+    assert "".join(key for key, way, at in reports if merge.take(key, way, at)) == "4711"
+    assert merge.take("7", "info", 9.0), "and later it is a press of its own"
+
+
 def test_a_flood_of_keys_is_remembered_within_bounds() -> None:
     merge = DigitMerge()
     for n in range(10_000):
