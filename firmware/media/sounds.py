@@ -163,6 +163,7 @@ class Sounds:
         self._how = dict(how or {})
         self._on_fault = on_fault
         self._faults: dict[str, str] = {}
+        self._loaded: dict[Path, tuple[tuple[int, int], Recording]] = {}
         self.seconds: dict[str, float] = {}  # of each announcement that is spoken, as last looked at
 
     def check(self) -> None:
@@ -172,6 +173,10 @@ class Sounds:
             return
         for name in ANNOUNCEMENTS:
             self._recording(name)
+        spoken = any(self._how.get(name, "spoken") == "spoken" for name in ANNOUNCEMENTS)
+        if self._folder is not None and spoken and not self.seconds and not any(self._faults.values()):
+            languages = ", ".join(self._languages)
+            self._fault("", f"{self._folder}: has no recording in {languages}; make them with tools/announcements")
 
     def player(self, name: str, *, once: bool = False) -> Playable | None:
         """What sounds for `name`, a tone or an announcement; None: nothing. `once`: one round of a cadence."""
@@ -200,7 +205,7 @@ class Sounds:
             if not path.is_file():
                 continue
             try:
-                recording = load(path)
+                recording = self._load(path)
             except RecordingError as error:
                 self._fault(name, str(error))
                 return None
@@ -209,6 +214,18 @@ class Sounds:
             return recording
         self._fault(name, "")
         return None
+
+    def _load(self, path: Path) -> Recording:
+        """Read once, and again when the file has changed: a slow card must not hold up the loop in a visit."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise RecordingError(f"{path}: {error.strerror}") from error
+        version = (status.st_mtime_ns, status.st_size)
+        known = self._loaded.get(path)
+        if known is None or known[0] != version:
+            known = self._loaded[path] = (version, load(path))
+        return known[1]
 
     def _fault(self, name: str, what: str) -> None:
         if what == self._faults.get(name, ""):

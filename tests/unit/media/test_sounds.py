@@ -162,6 +162,30 @@ def test_a_bad_file_is_a_fault_told_once_and_over_when_it_is_mended_and_a_tone_s
     assert faults[1:] == [""]
 
 
+def test_a_recording_is_read_once_and_again_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = record(tmp_path / "busy.wav", hz=500)
+    sounds = Sounds("es", tmp_path)
+    sounds.check()
+    with monkeypatch.context() as patch:
+        patch.setattr(wave, "open", None)
+        assert level_db(played(sounds.player("busy")), 500) > -20
+    record(file, hz=700, seconds=0.6)
+    assert level_db(played(sounds.player("busy")), 700) > -20
+    assert sounds.seconds["busy"] == pytest.approx(0.6)
+
+
+def test_a_folder_without_any_recording_of_the_languages_is_a_fault(tmp_path: Path) -> None:
+    faults: list[str] = []
+    record(tmp_path / "fr" / "busy.wav")
+    Sounds("es", tmp_path, ("es", "en"), on_fault=faults.append).check()
+    assert "no recording in es, en" in faults[0]
+    faults.clear()
+    Sounds("es", tmp_path, ("es",), dict.fromkeys(ANNOUNCEMENTS, "tone"), on_fault=faults.append).check()
+    assert not faults
+
+
 def test_a_folder_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     faults: list[str] = []
     Sounds("es", tmp_path / "away", on_fault=faults.append).check()
