@@ -6,7 +6,6 @@ picture unless a peer needs them small. FFmpeg works without the interpreter's l
 """
 
 import threading
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from drivers.camera.base import AccessUnit, CameraError
@@ -78,6 +77,8 @@ class X264:
         """Load FFmpeg and make an encoder, unless there is one."""
         if self._encoder is not None:
             return
+        from fractions import Fraction
+
         import av
 
         bits = self.bitrate_bps
@@ -127,8 +128,7 @@ class X264:
         forced = self._keyframe_wanted.is_set() or taken_us - self._keyframe_us >= self._keyframe_every_us
         self._keyframe_wanted.clear()
         frame.pict_type = PictureType.I if forced else PictureType.NONE
-        frame.pts = self._number
-        frame.time_base = Fraction(1, self.fps)
+        frame.pts, frame.time_base = self._number, encoder.time_base
         self._number += 1
         units = []
         for packet in encoder.encode(frame):

@@ -9,7 +9,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from firmware.media.feed import CameraFeed
@@ -129,6 +128,8 @@ class _Darkroom:
     """H.264 in, JPEG out."""
 
     def __init__(self) -> None:
+        from fractions import Fraction
+
         import av
         from av.codec.context import Flags
         from av.error import FFmpegError
@@ -139,6 +140,7 @@ class _Darkroom:
         self._decoder.thread_count = 1  # more hold pictures back
         self._decoder.flags |= Flags.low_delay
         self._create = av.CodecContext.create
+        self._time_base = Fraction(1, 1000)
         self._encoder: VideoCodecContext | None = None
         self._number = 0
 
@@ -154,10 +156,10 @@ class _Darkroom:
         if encoder is None or (encoder.width, encoder.height) != (frame.width, frame.height):
             encoder = self._encoder = self._create("mjpeg", "w")
             encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
-            encoder.time_base = Fraction(1, 1000)
+            encoder.time_base = self._time_base
             encoder.thread_count = 1
             encoder.qmin, encoder.qmax = _QUALITY
         picture = frame.reformat(format="yuvj420p")
         self._number += 1
-        picture.pts, picture.time_base = self._number, Fraction(1, 1000)
+        picture.pts, picture.time_base = self._number, self._time_base
         return b"".join(map(bytes, encoder.encode(picture)))
