@@ -24,6 +24,25 @@ def test_registers_and_a_call_through_the_server_reaches_it(peers: Peers, transp
     wait_until(lambda: phone.count("CALL_CLOSED"), "the phone hears the refusal")
 
 
+def test_a_gruu_of_the_server_leads_back_to_the_door(peers: Peers) -> None:
+    server = peers.kamailio()
+    door = peers.portero(server=server, stages=[(["101"], 20)], account={"gruu": True})
+    monitor = peers.baresip("101", server=server, video=False, answer_mode="early")
+    door.wait_registered()
+    press = door.press()
+    door.wait_event("leg-ringing", press=press, status=183)
+    monitor.accept()
+    door.wait_event("leg-answered", press=press)
+    monitor.hang_up()
+    assert door.wait_event("leg-ended", press=press)["by"] == "peer"
+    (bye, *_) = server.requests("BYE")
+    gruu = bye.partition(" got BYE ")[2].split()[0]
+    assert gruu.startswith("sip:door@door.test;gr=")
+
+    monitor.dial(gruu)
+    assert door.wait_event("incoming-refused")["status"] == 403
+
+
 def test_registers_over_ipv6(peers: Peers) -> None:
     server = peers.kamailio(hosts=("::1",))
     door = peers.portero(server=server, stages=NOBODY, host="::1")
