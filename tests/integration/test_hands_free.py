@@ -170,3 +170,15 @@ def test_a_technician_calibrates_a_station_and_is_refused_while_it_rings(peers: 
     refused = door.try_doorctl("audio", "loop")
     assert refused.returncode == 1
     assert "the door is in a call; end it first with: doorctl hangup" in refused.stderr
+
+
+def test_a_sound_check_measures_the_room_through_alsa(card: PulseCard, peers: Peers) -> None:
+    door = peers.portero(
+        stages=[(["sip:101@127.0.0.1:9"], 30)],
+        sound_card={"driver": "alsa", "capture_pcm": "door_mic", "playback_pcm": "door_spk"},
+    )
+    answer = json.loads(door.try_doorctl("audio", "loop", timeout_s=60).stdout)
+    assert answer["coupling_db"] == pytest.approx(0, abs=3), answer
+    assert 60 <= answer["delay_ms"] <= 300  # the loop's 60 ms, and what ALSA and PulseAudio have queued
+    assert answer["canceller"] == "webrtc"
+    assert not answer["clipped"]
