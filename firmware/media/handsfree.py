@@ -169,7 +169,7 @@ class HandsFree:
             self._noise.update(captured)
         out = self._echo.process(captured, self._reference.get())
         gain_db = self._settings.microphone_db
-        if loudness > HowlGuard.LOUD or self._howl.gain_db:
+        if loudness > HowlGuard.LOUD or self._howl.acts:
             gain_db += self._howl.update(out, played, own=own)
         ducker = self._ducker
         if ducker is not None:

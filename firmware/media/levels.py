@@ -146,6 +146,11 @@ class HowlGuard:
         self._played = 0.0  # its level when the tone was first acted on
         self._foreign = False
 
+    @property
+    def acts(self) -> bool:
+        """Something is going on; if not, a quiet speaker need not be told."""
+        return self._run > 0 or self.gain_db < 0
+
     def update(self, sent: bytes, played: bytes, *, own: bool = False) -> float:
         """The microphone's gain in dB for this frame; `played` is what the speaker gets in the same tick, `own` a
         tone of ours is in it."""

@@ -162,6 +162,15 @@ def test_a_door_without_a_working_canceller_goes_half_duplex_by_itself() -> None
     assert hands_free.status()["half_duplex"] is False
 
 
+def test_short_beeps_with_pauses_are_no_howl() -> None:
+    hands_free = door(half_duplex="never")
+    beep = tone_frames(1000, 5, rate_hz=RATE_HZ)
+    for _ in range(20):
+        talk(hands_free, beep, beep)
+        talk(hands_free, [SILENCE] * 5, [SILENCE] * 5)
+    assert hands_free.status()["howls"] == 0
+
+
 def test_the_line_is_never_dead_silent() -> None:
     hands_free = door()
     talk(hands_free, [SILENCE] * 300, noise_frames(-45, 300))
