@@ -13,10 +13,12 @@ import pytest
 from drivers.audio.simulated import SimulatedAudio
 from drivers.camera.simulated import SimulatedCamera
 from firmware.media.calibration import Calibration
+from firmware.media.dtmf import keys_as_tone
 from firmware.media.engine import Engine
-from firmware.media.events import Digit, MediaEvent, MediaFault, RtpStarted
+from firmware.media.events import Digit, DigitRefused, MediaEvent, MediaFault, RtpStarted
 from firmware.media.handsfree import HandsFree, HandsFreeSettings
 from firmware.media.leg import MediaLeg
+from firmware.media.tones import TonePlayer
 from firmware.rtp.packet import pack_rtp, parse_rtp
 from tests.support.media import ManualAudio, ManualCamera, Peer, agreement, audio, heard, until, video
 from tests.support.sound import level_db, longest_gap_ms, read_wav
@@ -204,6 +206,32 @@ def test_a_digit_arrives_though_the_sound_card_stands_still() -> None:
         leg.digit_from_info("7")  # the same press
         leg.digit_from_info("8")
         assert [event.digit for event in events if isinstance(event, Digit)] == ["7", "8"]
+        phone.close()
+        device.run_free()
+        door.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("talk", [True, False])
+def test_a_key_that_the_microphone_sent_out_is_refused_and_one_that_it_kept_to_itself_is_not(talk: bool) -> None:
+    async def test() -> None:
+        device = ManualAudio()
+        door = engine(lambda: device)
+        events: list[MediaEvent] = []
+        leg = door.open_leg("1.1", "127.0.0.1", events.append)
+        phone = Peer()
+        leg.connect(agreement(audio(phone.port)), talk=talk, listen=True)
+        player = TonePlayer(keys_as_tone("7"))
+        for ticks in range(1, 10):
+            device.frame = player.frame() or device.frame
+            device.step()
+            await until(lambda ticks=ticks: door.status()["ticks"] == ticks, "the tick")
+        for number in (7, 8):
+            phone.send(leg.audio_port, bytes((number, 10, 0, 160)), payload_type=101)
+        told = (Digit, DigitRefused)
+        await until(lambda: sum(isinstance(event, told) for event in events) == 2, "both keys")
+        assert [event.digit for event in events if isinstance(event, Digit)] == (["8"] if talk else ["7", "8"])
         phone.close()
         device.run_free()
         door.close()
