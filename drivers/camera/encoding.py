@@ -98,6 +98,8 @@ class EncodingCamera:
                         on_access_unit(unit)
             if not stopping.is_set():
                 self.failure = f"{self._name}: its pictures ended"
+        except CameraError as error:
+            self.failure = "" if stopping.is_set() else str(error)
         except Exception as error:
             # Whatever FFmpeg raises must end in a visible fault, not in a thread that is silently gone.
             if not stopping.is_set():

@@ -219,7 +219,7 @@ class BoardEncodedCamera:
             deliver(AccessUnit(data, taken_us, has_idr(data)))
         except Exception as error:
             # The thread is picamera2's: an error there would end it unseen.
-            self.failure = f"{type(error).__name__}: {error}"
+            self.failure = str(error) if isinstance(error, CameraError) else f"{type(error).__name__}: {error}"
             log.exception("camera stopped")
 
 

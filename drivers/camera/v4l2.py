@@ -20,6 +20,7 @@ from drivers.camera.x264 import X264
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.error import FFmpegError
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -82,13 +83,14 @@ class _Device:
 
     def _opened(self) -> "InputContainer":
         import av
+        from av.error import FFmpegError
 
         forms = _FORMATS[self._form] if self._container == "v4l2" else ("",)
         for form in forms:
             options = {**self._options, "input_format": form} if form else self._options
             try:
                 return av.open(self._device, format=self._container, options=options)
-            except OSError as error:  # FFmpeg's errors are the system's
+            except FFmpegError as error:
                 if error.errno == errno.EINVAL and form != forms[-1]:
                     continue  # the camera does not have this form
                 raise CameraError(f"{self._device}: {_why(error, self._form)}") from error
@@ -149,13 +151,15 @@ def _taken_us(packet: "Packet[VideoStream]") -> int:
     return now_us
 
 
-def _why(error: OSError, form: str) -> str:
+def _why(error: "FFmpegError", form: str) -> str:
     if error.errno == errno.EBUSY:
         return "another program uses it"
     if error.errno == errno.EINVAL:
         return f"it does not send {form} of this size and rate; v4l2-ctl --list-formats-ext says what it does"
     if error.errno == errno.EACCES:
         return "this user may not read it; the group is video"
+    if error.errno in (errno.ENOTTY, errno.ENODEV):
+        return "it is no camera, or just unplugged"
     return error.strerror or str(error)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import av
 import pytest
-from av.error import InvalidDataError
+from av.error import InvalidDataError, err_check
 
 from drivers.camera import v4l2
 from drivers.camera.annex_b import nal_units, profile_idc
@@ -174,7 +174,7 @@ def test_what_the_system_says_is_told_with_its_remedy(
 
     def refuse(device: str, *, format: str, options: dict[str, str]) -> None:
         asked.append(options["input_format"])
-        raise OSError(number, "no")
+        err_check(-number)  # as PyAV does: EINVAL is no OSError
 
     monkeypatch.setattr(av, "open", refuse)
     (tmp_path / "video").touch()
@@ -185,6 +185,13 @@ def test_what_the_system_says_is_told_with_its_remedy(
         wait_until(lambda camera=camera: camera.failure, "the failure")  # type: ignore[misc]
         assert text.replace("mjpeg", form) in camera.failure
         assert asked == forms
+
+
+def test_a_file_that_is_no_device_at_all_is_named_by_the_kernels_own_refusal(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "video").touch()
+    camera = make(str(tmp_path / "video"), container="v4l2")
+    assert run(camera) == []
+    assert camera.failure == f"{tmp_path}/video: it is no camera, or just unplugged"
 
 
 def test_an_unknown_form_is_refused() -> None:
