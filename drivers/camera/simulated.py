@@ -47,8 +47,8 @@ class _TestPictures:
         started_s = time.monotonic()
         number = 0
         while not stopping.is_set():
-            now_s = time.monotonic()
-            yield self._picture.draw(number, round(now_s * 1000)), round(now_s * 1e6)
+            taken_us = time.monotonic_ns() // 1000
+            yield self._picture.draw(number, round(taken_us / 1000)), taken_us
             # A picture whose time has passed is left out, as a camera would; the schedule stays.
             number = max(number + 1, int((time.monotonic() - started_s) * self._fps))
             stopping.wait(max(0.0, started_s + number / self._fps - time.monotonic()))

@@ -43,7 +43,9 @@ def test_a_jpeg_shows_what_the_camera_took_at_that_time(feed: CameraFeed) -> Non
         frame = seen(jpeg)
         assert (frame.width, frame.height) == (jpeg.width, jpeg.height) == (320, 240)
         luma = frame.reformat(format="gray").planes[0]
-        assert read_timecode(bytes(luma), luma.line_size, frame.width) == round(jpeg.taken_s * 1000)
+        shown = read_timecode(bytes(luma), luma.line_size, frame.width)
+        assert shown is not None
+        assert abs(shown - jpeg.taken_s * 1000) <= 0.51
     wait_until(lambda: not threads() & {"camera-stills", "camera", "camera-watch"}, "the end of all of it")
 
 
