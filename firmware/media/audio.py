@@ -116,7 +116,9 @@ class AudioStream(RtpStream):
             if found is not self._codec:
                 self._use(found)
             if self._jitter is None:
-                self._jitter = JitterBuffer(found.clock_hz, samples_of=found.samples)
+                self._jitter = JitterBuffer(
+                    found.clock_hz, samples_of=found.samples, look_ahead=found.conceal is not None
+                )
             self._payload_type = agreed.codec.payload_type
             self._receive_payload_type = agreed.codec.receive_payload_type
             self._usual = bytes((0x80, self._receive_payload_type))

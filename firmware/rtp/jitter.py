@@ -2,9 +2,10 @@
 
 Works in samples of the RTP clock, so packets of 10 to 60 ms, mixed, fit a 20 ms tick. How late packets are is
 measured against the earliest of the last 150; the target delay covers nearly all of that. A dry buffer conceals
-without advancing, which is how delay grows; a packet known to be lost is concealed and passed over; delay shrinks
-a frame at a time, in silence or when it has been too long for half a second. Telephone-events and comfort noise
-are "present, not audio". Decoding and concealment are the caller's, see `concealment`.
+without advancing, which is how delay grows; a packet known to be lost is concealed and passed over. Delay shrinks
+a frame at a time. A talker who pauses is granted more of it, since in his next pause it is given back unheard if it
+has been too long for two seconds; from one who never pauses it is taken after half a second. Telephone-events and
+comfort noise are "present, not audio". Decoding and concealment are the caller's, see `concealment`.
 """
 
 from bisect import bisect_left, insort
@@ -19,6 +20,10 @@ _UNSORTED = 8
 _WINDOW = 150
 _MAX_QUEUE = 64  # packets: over a second of the shortest ones
 _MAX_EVENTS = 64
+_PAUSES_TICKS = 250  # who fell silent so long ago will do so again
+_PATIENCE_TICKS, _NO_PATIENCE_TICKS = 100, 25  # delay has been too long for, with pauses to come and without
+_MUCH_TICKS = 3  # left over when the network stood still: it goes in the first pause
+_LOOK_AHEAD_TICKS = 500
 _WARY_TICKS = 1500  # a network that stood still once does so again: more stays in reserve this long
 
 
@@ -66,7 +71,11 @@ class _Queued(NamedTuple):
 
 
 class JitterBuffer:
-    """Playout of one audio stream. `samples_of` gives the samples of a payload: its length for G.711 and G.722."""
+    """Playout of one audio stream. `samples_of` gives the samples of a payload: its length for G.711 and G.722.
+
+    `look_ahead`: the codec reads what was lost out of the packet after it (`Conceal.following`), which is worth a
+    tick of delay while packets are being lost.
+    """
 
     def __init__(
         self,
@@ -75,11 +84,13 @@ class JitterBuffer:
         tick_ms: int = 20,
         max_delay_ms: int = 240,
         samples_of: Callable[[bytes], int] = len,
+        look_ahead: bool = False,
     ) -> None:
         self._clock_hz = clock_hz
         self._tick = clock_hz * tick_ms // 1000
         self._max = clock_hz * max_delay_ms // 1000
         self._samples_of = samples_of
+        self._look_ahead = look_ahead
         self._ample = clock_hz * 60 // 1000
         self._least = clock_hz * 8 // 1000  # what a tick may be late on a busy machine
 
@@ -104,6 +115,8 @@ class JitterBuffer:
         self._over = 0
         self._quiet = 0
         self._wary_until = 0
+        self._paused = -_PAUSES_TICKS  # when the talker was last silent
+        self._losing_until = 0
 
         self.received = 0
         self.late = 0
@@ -263,8 +276,16 @@ class JitterBuffer:
         # one itself; past 70 ms more delay is minded more than a rare gap.
         wanted = min(3 * spread, self._ample + 2 * spread // 5)
         wanted = max(wanted, ordered[len(ordered) * 96 // 100] - ordered[0])
+        if self._pauses:
+            wanted = max(wanted, min(ordered[len(ordered) * 99 // 100] - ordered[0], 2 * self._ample))
+        if self.ticks < self._losing_until:
+            wanted = max(wanted, self._tick + self._least)
         wanted = max(wanted, 3 * self._least if self.ticks < self._wary_until else self._least)
         return min(wanted, self._max)
+
+    @property
+    def _pauses(self) -> bool:
+        return self.ticks - self._paused < _PAUSES_TICKS
 
     def pop(self, now_s: float, *, quiet: bool = False) -> list[Piece]:
         """The next tick's sound: pieces that add up to exactly one tick.
@@ -285,6 +306,10 @@ class JitterBuffer:
             self._follows = False
         self.ticks += 1
         self._quiet = self._quiet + 1 if quiet else 0
+        if self._quiet >= 5:
+            self._paused = self.ticks
+        if self._look_ahead and self._seen.bit_count() < 63 < self.received:
+            self._losing_until = self.ticks + _LOOK_AHEAD_TICKS
         delay = now - self._next - self._sorted[0] if self._sorted else 0
         if queue and queue[0].timestamp <= self._next:
             if self._held:
@@ -394,14 +419,17 @@ class JitterBuffer:
         enough = target - target // 8  # as in _too_short
         if delay - tick >= enough:
             self._over += 1
-            if self._quiet >= 5 or self._over >= 25:
+            pauses = self._pauses
+            patience = _PATIENCE_TICKS if pauses else _NO_PATIENCE_TICKS
+            much = delay - enough >= _MUCH_TICKS * tick
+            if (self._over >= patience and not pauses) or (self._quiet >= 5 and (self._over >= patience or much)):
                 last = self._queue[-1]
                 if last.timestamp + last.samples - self._next >= 2 * tick:
                     passed = self._short_cut()
                     self._next += passed
                     self.skipped += passed
                     self._follows = False
-                    self._over = 20
+                    self._over = patience // 2 if pauses else patience - 5
                     self._quiet = 0
             return False
         self._over = 0

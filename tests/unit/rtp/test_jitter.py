@@ -24,8 +24,8 @@ def audio(
 class Stream:
     """A buffer with its clock: ticks come 10 ms after the packets of a steady sender."""
 
-    def __init__(self) -> None:
-        self.buffer = JitterBuffer(8000)
+    def __init__(self, **options: bool) -> None:
+        self.buffer = JitterBuffer(8000, **options)
         self.tick = 0
 
     def put(self, packet: RtpPacket, late_s: float = 0.0) -> None:
@@ -328,6 +328,37 @@ def test_delay_after_a_stall_is_taken_back_sooner_in_silence() -> None:
         stream.put(audio(number))
         stream.pop(quiet=True)
     assert stream.buffer.depth_s <= 0.16
+
+
+def test_who_pauses_keeps_his_delay_while_he_talks_and_gives_it_back_in_a_pause() -> None:
+    stream = Stream()
+    for number in range(200):
+        stream.put(audio(number), 0.03 if number % 25 == 0 else 0.0)
+        stream.pop(quiet=number % 100 < 10)
+    before = stream.buffer.skipped
+    for number in range(200, 340):  # no more jitter, and no pause
+        stream.put(audio(number))
+        stream.pop()
+    assert stream.buffer.skipped == before
+    for number in range(340, 600):
+        stream.put(audio(number))
+        stream.pop(quiet=number % 100 < 10)
+    assert stream.buffer.skipped > before
+
+
+def test_a_tick_more_is_waited_where_the_next_packet_tells_what_was_lost() -> None:
+    plain, ahead = Stream(), Stream(look_ahead=True)
+    told = []
+    for number in range(400):
+        for stream in (plain, ahead):
+            if number % 20:
+                stream.put(audio(number))
+            pieces = stream.pop(quiet=True)
+            if stream is ahead:
+                told += [piece for piece in pieces if isinstance(piece, Conceal) and piece.following]
+    assert ahead.buffer.target_s >= 0.02 > plain.buffer.target_s
+    assert len(told) > 10
+    assert told[-1].following == audio(381).payload
 
 
 def test_a_short_delay_is_lengthened_in_silence_before_it_makes_a_gap() -> None:
