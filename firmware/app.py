@@ -26,15 +26,17 @@ from drivers.gpio.inputs import Inputs
 from firmware import __version__
 from firmware.api.control import ControlServer
 from firmware.config import Account as AccountSection
-from firmware.config import Config
+from firmware.config import Config, NatSection
 from firmware.config import Sip as SipSection
 from firmware.config.forms import minutes, split_listen_address
 from firmware.event_json import fields_of, kind_of
 from firmware.media.engine import Engine
 from firmware.media.events import MediaFault
+from firmware.media.ice_servers import IceServers
 from firmware.media.sounds import Sounds
 from firmware.net.door_client import DoorClient
 from firmware.net.instance_id import instance_urn
+from firmware.net.nat_discovery import split as split_server
 from firmware.net.network_watch import NetworkWatch
 from firmware.net.sip_connections import AccountTransport
 from firmware.net.sip_endpoint import SipEndpoint
@@ -98,6 +100,7 @@ async def run(config: Config) -> None:
             standby_camera=(lambda: make_standby_camera(camera)) if camera is not None else None,
             sounds=sounds,
             ports=config.media.ports,
+            ice_servers=ice_servers(config.nat),
             hands_free=hands_free,
             call_soon=loop.call_soon_threadsafe,
             on_fault=lambda fault: station.media_fault(fault),
@@ -156,7 +159,7 @@ async def run(config: Config) -> None:
             stream,
             store,
             trace,
-            stun_server=config.nat.stun_server,
+            stun_server=config.nat.stun_server or "",
             sound_check=make_sound_check(engine, hands_free, state_dir, stream),
             camera=engine,
         )
@@ -175,6 +178,16 @@ async def run(config: Config) -> None:
         reason = await stopping
         log.info("stopping: %s", reason)
         station.stop(reason)
+
+
+def ice_servers(nat: NatSection) -> IceServers:
+    return IceServers(
+        stun=split_server(nat.stun_server) if nat.stun_server else None,
+        turn=split_server(nat.turn_server) if nat.turn_server else None,
+        turn_username=nat.turn_username or "",
+        turn_password=nat.turn_password.reveal() if nat.turn_password is not None else "",
+        turn_transport=nat.turn_transport,
+    )
 
 
 def sip_configuration(config: Config, instance: str = "") -> Configuration:

@@ -42,6 +42,7 @@ def check(config: Config, given: Callable[[Path], bool], findings: Findings) -> 
     _codes(config, findings)
     _calls(config, findings)
     _media(config, findings)
+    _nat(config, findings)
 
 
 def _station(config: Config, findings: Findings) -> None:
@@ -429,6 +430,15 @@ def _media(config: Config, findings: Findings) -> None:
     for index, (_, port) in enumerate(config.sip.listen_addresses if not _any_wrong(config, findings) else ()):
         if low <= port <= high:
             findings.fault(path, f"SIP's port {port} (sip.listen[{index}]) is within", "write another range")
+
+
+def _nat(config: Config, findings: Findings) -> None:
+    nat = config.nat
+    if nat.turn_server and not nat.turn_username and not findings.wrong(("nat", "turn_username")):
+        findings.fault(("nat", "turn_username"), "is missing: TURN servers relay for those they know", "write it")
+    for key in ("turn_username", "turn_password", "turn_password_file"):
+        if getattr(nat, key) and not nat.turn_server and not findings.wrong(("nat", "turn_server")):
+            findings.warn(("nat", key), "has no effect without turn_server", "write turn_server, or remove it")
 
 
 def _any_wrong(config: Config, findings: Findings) -> bool:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from firmware.net.nat_discovery import NatError
+from firmware.net.nat_discovery import split as split_server
 from firmware.net.sip_tls import plain_fingerprint
 
 Complaint = tuple[str, str]  # what is wrong, what to write instead
@@ -222,12 +224,22 @@ def minutes(text: str) -> int:
     return int(hour) * 60 + int(minute)
 
 
+def server(text: str) -> Complaint | None:
+    """Complain of what is no host, with or without a port."""
+    try:
+        split_server(text)
+    except NatError:
+        return f'"{text}" is no server', '"server.example.org" or "192.0.2.1:3478"'
+    return None
+
+
 SIP_URI = Form("SIP URI", sip_uri)
 SIP_ADDRESS = Form("SIP URI with a user", sip_uri_with_user)
 TARGET = Form("number or SIP URI", target)
 CALLER = Form("SIP URI or name of a user", caller)
 HOST = Form("host name", host)
 NAME_SERVER = Form("address, or address:port", name_server)
+SERVER = Form("host, or host:port", server)
 LISTEN = Form("address:port", listen_address)
 NAME = Form("name", name)
 COUNTRY = Form("country code", country)

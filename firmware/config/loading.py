@@ -8,6 +8,7 @@ import logging
 import os
 import stat
 from pathlib import Path as FilePath
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -16,9 +17,11 @@ from firmware.config.forms import code_digits
 from firmware.config.problems import ConfigError, Path, Problem, dotted
 from firmware.config.reading import Reader
 from firmware.config.secret import Secret
-from firmware.config.sections import Config
+from firmware.config.sections import Config, Section
 
 log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=Section)
 
 MAX_BYTES = 1_000_000  # a building of a thousand flats needs a fifth of it
 SECRET_MAX_BYTES = 4096
@@ -131,43 +134,38 @@ def _unreadable(file: str, error: OSError) -> _Unreadable:
 
 
 def _with_secret_files(config: Config, file: FilePath, findings: _Findings) -> Config:
-    accounts = []
-    for index, account in enumerate(config.accounts):
-        path: Path = ("accounts", index, "password_file")
-        if account.password_file is not None and account.password is not None:
-            findings.fault(
-                (*path[:-1], "password"), "stands beside password_file", "keep one of the two, best the file"
-            )
-        elif account.password_file is not None:
-            account = replace(account, password=_secret(account.password_file, file, path, findings))
-        accounts.append(account)
-    users = []
-    for index, user in enumerate(config.users):
-        path = ("users", index, "password_file")
-        if user.password_file is not None and user.password is not None:
-            findings.fault(
-                (*path[:-1], "password"), "stands beside password_file", "keep one of the two, best the file"
-            )
-        elif user.password_file is not None:
-            user = replace(user, password=_secret(user.password_file, file, path, findings))
-        users.append(user)
+    accounts = (
+        _with_secret(account, "password", ("accounts", index), file, findings)
+        for index, account in enumerate(config.accounts)
+    )
+    users = (
+        _with_secret(user, "password", ("users", index), file, findings) for index, user in enumerate(config.users)
+    )
     doors = []
     for number, door in enumerate(config.doors):
         codes = []
-        for index, code in enumerate(door.codes):
-            path = ("doors", number, "codes", index, "digits_file")
-            if code.digits_file is not None and code.digits is not None:
+        for index, written in enumerate(door.codes):
+            place: Path = ("doors", number, "codes", index)
+            code = _with_secret(written, "digits", place, file, findings)
+            if code is not written and code.digits is not None and (complaint := code_digits(code.digits.reveal())):
                 findings.fault(
-                    (*path[:-1], "digits"), "stands beside digits_file", "keep one of the two, best the file"
+                    (*place, "digits_file"), f"the file {complaint[0]}", "write the code alone on its first line"
                 )
-            elif code.digits_file is not None:
-                digits = _secret(code.digits_file, file, path, findings)
-                if digits is not None and (complaint := code_digits(digits.reveal())):
-                    findings.fault(path, f"the file {complaint[0]}", "write the code alone on its first line")
-                code = replace(code, digits=digits)
             codes.append(code)
         doors.append(replace(door, codes=tuple(codes)))
-    return replace(config, accounts=tuple(accounts), users=tuple(users), doors=tuple(doors))
+    nat = _with_secret(config.nat, "turn_password", ("nat",), file, findings)
+    return replace(config, accounts=tuple(accounts), users=tuple(users), doors=tuple(doors), nat=nat)
+
+
+def _with_secret(section: S, key: str, place: Path, file: FilePath, findings: _Findings) -> S:
+    """The same with the first line of the file that `<key>_file` names as its `key`."""
+    name = getattr(section, f"{key}_file")
+    if name is None:
+        return section
+    if getattr(section, key) is not None:
+        findings.fault((*place, key), f"stands beside {key}_file", "keep one of the two, best the file")
+        return section
+    return replace(section, **{key: _secret(name, file, (*place, f"{key}_file"), findings)})
 
 
 def _with_certificates(config: Config, file: FilePath, findings: _Findings) -> Config:
@@ -231,5 +229,6 @@ def _world_readable(file: str, config: Config, findings: _Findings) -> None:
     inline |= any(
         code.digits is not None and code.digits_file is None for door in config.doors for code in door.codes
     )
+    inline |= config.nat.turn_password is not None and config.nat.turn_password_file is None
     if inline and os.stat(file).st_mode & stat.S_IROTH:
         findings.warn((), "holds passwords or codes and every user may read it", f"run chmod o= {file}")

@@ -256,8 +256,12 @@ class Account(Section, frozen=True, kw_only=True):
         ),
     ] = "auto"
     srtp: Annotated[
-        Literal["off", "optional", "mandatory"] | None,
+        Literal["off", "optional", "mandatory", "dtls"] | None,
         says("Encryption of sound and picture in calls over this account; left out: as in `[media]`.", "mandatory"),
+    ] = None
+    ice: Annotated[
+        bool | None,
+        says("Look for a way through NATs in calls over this account; left out: as in `[media]`."),
     ] = None
     trusted: Annotated[
         bool,
@@ -522,22 +526,57 @@ class MediaSection(Section, frozen=True, kw_only=True):
     ] = ("opus", "G722", "PCMA", "PCMU")
     video: Annotated[bool, says("Offer the camera's picture.")] = True
     srtp: Annotated[
-        Literal["off", "optional", "mandatory"],
+        Literal["off", "optional", "mandatory", "dtls"],
         says(
             "Encryption of sound and picture (SRTP with keys in the signalling). `optional` takes it wherever it "
             "is offered, and offers it where the signalling is encrypted (TLS, WSS): a key that can be read on "
-            "the way protects nothing. `mandatory` has no call without it, `off` none with it."
+            "the way protects nothing. `mandatory` has no call without it, `off` none with it. `dtls` is mandatory "
+            "too, with keys that the two ends make between themselves, as browsers do: calls to browsers that are "
+            "users of the house have that anyway."
         ),
     ] = "optional"
+    ice: Annotated[
+        bool,
+        says(
+            "Look for a way to the phone through NATs (RFC 8445), with the servers of `[nat]`: for apps outside of "
+            "the house's network. Calls to browsers do that anyway."
+        ),
+    ] = False
 
 
 class NatSection(Section, frozen=True, kw_only=True):
     """The way out of the house's network. Nothing is asked of servers that are not named here."""
 
     stun_server: Annotated[
-        str,
-        says("STUN server that `doorctl nat` asks, best one with two addresses.", "stun.example.org:3478"),
-    ] = ""
+        str | None,
+        forms.SERVER,
+        says(
+            "STUN server for calls with ICE, and for `doorctl nat`, which likes one with two addresses.",
+            "stun.example.org:3478",
+        ),
+    ] = None
+    turn_server: Annotated[
+        str | None,
+        forms.SERVER,
+        says(
+            "TURN server, which relays calls with ICE where there is no other way; `doorctl nat` says whether "
+            "calls need one.",
+            "turn.example.org:3478",
+        ),
+    ] = None
+    turn_username: Annotated[str | None, forms.SOME_TEXT, says("Who we are at the TURN server.", "door")] = None
+    turn_password: Annotated[
+        Secret | None, says("Password at the TURN server. Better kept in a file: see `turn_password_file`.")
+    ] = None
+    turn_password_file: Annotated[
+        str | None,
+        forms.SOME_TEXT,
+        says("File whose first line is the password at the TURN server.", "turn-password"),
+    ] = None
+    turn_transport: Annotated[
+        Literal["udp", "tcp", "tls"],
+        says("How to reach the TURN server; `tls` where a firewall lets nothing else out (port 5349, as a rule)."),
+    ] = "udp"
 
 
 class Audio(Section, frozen=True, kw_only=True):

@@ -246,6 +246,8 @@ class _Visit:
                 f"{party} answered, but no sound came from there: a firewall or NAT keeps its RTP from the "
                 "station, or its microphone is off.",
             )
+        for failed in self._all(events.MediaFailed):
+            yield Failure("media", f"No {sound_or_picture(failed.media)} with {party}: {failed.why}.")
         for lost in self._all(events.MediaLost):
             yield Failure(
                 "media", f"The {sound_or_picture(lost.media)} from {party} stopped for {lost.silent_s:.1f} s."

@@ -47,6 +47,8 @@ def describe(event: Event) -> str:
             return f"first {sound_or_picture(event.media)} {event.direction}"
         case events.MediaLost():
             return f"no {sound_or_picture(event.media)} for {event.silent_s:.1f} s"
+        case events.MediaFailed():
+            return f"no {sound_or_picture(event.media)}: {event.why}"
         case events.IncomingCall():
             return f"call from {event.caller} ({event.source}; {event.proven or 'unproven'})"
         case events.IncomingRefused():

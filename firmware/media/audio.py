@@ -221,7 +221,9 @@ class AudioStream(RtpStream):
             with self.lock:
                 try:
                     data, source = control.recvfrom(2048)
-                    packet = parse_rtp(self._opened(data, source[:2]))
+                    if not (data := self._opened(data, source[:2])):
+                        continue
+                    packet = parse_rtp(data)
                 except OSError:
                     return
                 except RtpError:

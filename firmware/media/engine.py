@@ -20,6 +20,7 @@ from firmware.media.audio import AudioStream
 from firmware.media.codec import NARROWBAND_HZ, WIDEBAND_HZ
 from firmware.media.events import Digit, DigitSource, MediaEvent, MediaFault
 from firmware.media.feed import CameraFeed
+from firmware.media.ice_servers import IceServers
 from firmware.media.leg import KEYS_BY, Inbox, MediaLeg
 from firmware.media.probe import Probe
 from firmware.media.replay_guard import ReplayGuard
@@ -68,6 +69,7 @@ class Engine:
         country: str = "es",
         sounds: Sounds | None = None,
         ports: tuple[int, int] | None = None,
+        ice_servers: IceServers | None = None,
         hands_free: "HandsFree | None" = None,
         call_soon: Callable[[Callable[[], None]], object],
         on_fault: Callable[[MediaFault], None] | None = None,
@@ -76,6 +78,7 @@ class Engine:
         self.announcements = sounds or Sounds(country)
         self._audio_factory = audio
         self._ports = ports
+        self.ice_servers = ice_servers or IceServers()
         self._call_soon = call_soon
         self._on_fault = on_fault
         self._keys_by = keys_by

@@ -51,7 +51,15 @@ class MediaLost:
     silent_s: float
 
 
-MediaEvent = RtpStarted | SoundHeard | Digit | DigitRefused | MediaLost
+@dataclass(frozen=True, slots=True)
+class TransportFailed:
+    """The stream's way or its keys did not come about, or broke: nothing flows in it. `why` is for people."""
+
+    media: Media
+    why: str
+
+
+MediaEvent = RtpStarted | SoundHeard | Digit | DigitRefused | MediaLost | TransportFailed
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ none after `close`.
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from firmware.media.audio import AudioStream
-from firmware.media.events import Digit, DigitRefused, DigitSource, MediaEvent
+from firmware.media.events import Digit, DigitRefused, DigitSource, Media, MediaEvent, TransportFailed
 from firmware.media.replay_guard import ReplayGuard
 from firmware.media.stream import Statistics
 from firmware.media.video import VideoStream
@@ -21,6 +22,7 @@ from firmware.sdp.agreement import Agreement
 
 if TYPE_CHECKING:
     from firmware.media.engine import Engine
+    from firmware.media.transport import LocalTransport, Transport
 
 SAME_PRESS_S = 0.4
 KEYS_BY: tuple[DigitSource, ...] = ("rtp", "info", "inband")
@@ -112,6 +114,49 @@ class MediaLeg:
         self._loop = loop
         self._closed = False
         self._reading = False
+        self._transports: dict[str, Transport] = {}  # by medium; empty for plain RTP and SDES
+        self._connected: tuple[Agreement, bool, bool] | None = None
+
+    def secure(self, *, ice: bool) -> None:
+        """Keys by handshake (DTLS), and a way by ICE, for what is agreed with them. `gather` is next."""
+        if self._closed or self._transports or self._loop is None:
+            return
+        from firmware.media.transport import Transport
+
+        for stream in (self._audio, self._video):
+            if stream is not None:
+                self._transports[stream.media] = Transport(
+                    stream,
+                    self._loop,
+                    ice=self._engine.ice_servers if ice else None,
+                    on_way=self._connect_again,
+                    go_over=self._engine.go_over,
+                    on_failed=functools.partial(self._transport_failed, stream.media),
+                )
+        self._read_control(on=True)
+
+    async def gather(self) -> None:
+        """Find what the description has to name; half a second at most, and at once without ICE."""
+        await asyncio.gather(*(transport.gather() for transport in self._transports.values()))
+
+    def transport(self, media: Media) -> "LocalTransport | None":
+        """What the description says of this stream; None for one without handshake."""
+        transport = self._transports.get(media)
+        return transport.local if transport is not None else None
+
+    def add_candidates(self, media: str, candidates: tuple[str, ...], *, complete: bool) -> None:
+        """The peer found more (RFC 8840)."""
+        transport = self._transports.get(media)
+        if transport is not None:
+            transport.add_candidates(candidates, complete=complete)
+
+    def _connect_again(self) -> None:
+        if self._connected is not None:
+            agreement, talk, listen = self._connected
+            self.connect(agreement, talk=talk, listen=listen)
+
+    def _transport_failed(self, media: Media, why: str) -> None:
+        self._inbox.deliver(TransportFailed(media, why))
 
     @property
     def audio_port(self) -> int:
@@ -137,6 +182,9 @@ class MediaLeg:
         """
         if self._closed:
             return
+        self._connected = (agreement, talk, listen)
+        for media, transport in self._transports.items():
+            transport.follow(agreement.audio if media == "audio" else agreement.video)
         self._audio.set_audio(talk=talk, listen=listen)
         self._audio.connect(agreement.audio)
         self._engine.tune()
@@ -188,6 +236,8 @@ class MediaLeg:
         self._reading = on
 
     def set_audio(self, *, talk: bool, listen: bool) -> None:
+        if self._connected is not None:
+            self._connected = (self._connected[0], talk, listen)
         self._audio.set_audio(talk=talk, listen=listen)
         if self._video is not None:
             self._engine.talks(self._video, on=talk)
@@ -236,6 +286,8 @@ class MediaLeg:
             self._closed = True
             self._inbox.shut()
             self._read_control(on=False)
+            for transport in self._transports.values():
+                transport.close()
             self._engine.forget(self, self._audio, self._video)
             self._audio.close()
             if self._video is not None:

@@ -11,7 +11,7 @@ A transport has two halves, and any of one goes with any of the other:
   its `inbox` by whatever thread receives it, and the tick takes it from there (`Tick.wired`).
 - The seal (`srtp.Seal`): None for plain RTP; `srtp.Srtp` with the keys of the agreement (SDES), or with those of a
   handshake (`seal`), and `srtp.NoKeysYet` before that. Every byte that comes or goes passes it, digits included.
-  The packets of a handshake on the stream's own sockets go to `on_handshake`.
+  STUN and the packets of a handshake on the stream's own sockets go to `on_control`.
 
 What is plain and comes by socket pays for this with one comparison a packet.
 """
@@ -86,8 +86,8 @@ class RtpStream:
         self.ssrc = secrets.randbits(32)
         self.sending = False
         self.closed = False
-        # Gets (datagram, source) of a handshake's packets, on the thread that read them, under the lock.
-        self.on_handshake: Callable[[bytes, Address], None] | None = None
+        # Gets (datagram, source) of STUN and of handshakes, on the thread that read them, under the lock.
+        self.on_control: Callable[[bytes, Address], None] | None = None
         self._clock_hz = clock_hz
         self._post = post
         # Below 2**15, so that an SRTP session's first packets cannot be taken for a wrap (RFC 3711 3.3.1).
@@ -103,6 +103,7 @@ class RtpStream:
         self._scope = _scope(port)
         self._send_datagram: Callable[[bytes, tuple[str | int, ...]], object] = port.media.sendto
         self._wire: Wire | None = None
+        self._path: Address | None = None  # that ICE found
         self._seal: Seal | None = None
         self._by_handshake = False  # the keys are not the description's
         self._mux = False
@@ -132,8 +133,15 @@ class RtpStream:
         elif not self._by_handshake:
             self._seal = None
         self._mux = agreed.rtcp_mux or self._wire is not None
-        target = _WIRE if self._wire is not None else self._literal(agreed.remote_host, agreed.remote_rtp_port)
-        self._rtcp_target = self._literal(agreed.remote_rtcp_host, agreed.remote_rtcp_port)
+        if self._wire is not None:
+            target: Address | None = _WIRE
+        elif agreed.ice is not None:
+            target = self._path  # nothing is sent to an address that has not consented
+        else:
+            target = self._literal(agreed.remote_host, agreed.remote_rtp_port)
+        # A port of its own would want a handshake of its own (RFC 5764 section 4.1); the few who ask go without.
+        apart = agreed.dtls is None or self._mux
+        self._rtcp_target = self._literal(agreed.remote_rtcp_host, agreed.remote_rtcp_port) if apart else None
         if target is None:
             self._destination = None
             return False
@@ -153,6 +161,11 @@ class RtpStream:
             else:
                 self._take_keys(keys)
 
+    def unseal(self) -> None:
+        """The handshake counts no more: what the next agreement says counts."""
+        with self.lock:
+            self._by_handshake = False
+
     def _take_keys(self, keys: SrtpKeys) -> None:
         if isinstance(self._seal, Srtp):
             self._seal.rekey(keys)
@@ -167,6 +180,25 @@ class RtpStream:
             self.latch.aim(_WIRE)
             if self._destination is not None:
                 self._route()
+
+    def go_to(self, path: Address) -> None:
+        """ICE found the peer there: the next agreement leads there, over the port's own sockets."""
+        with self.lock:
+            if self._wire is not None:
+                self._wire, self._scope = None, _scope(self.port)
+                self._send_datagram = self.port.media.sendto
+            self._path = path
+
+    def send_past(self, datagram: bytes, to: Address | None = None) -> None:
+        """Send STUN, or a handshake's packet where media go, as it is. What cannot be sent is lost."""
+        with self.lock:
+            if self.closed:
+                return
+            with contextlib.suppress(OSError):
+                if to is not None:
+                    self.port.media.sendto(datagram, (*to, 0, self._scope) if self._scope else to)
+                elif self._destination is not None:
+                    self._send_datagram(datagram, self._destination)
 
     def drain(self) -> None:
         """Take what the wire has brought, on the tick's thread."""
@@ -305,7 +337,7 @@ class RtpStream:
         """Take a datagram of RTP's port or of a wire; true: the peer asks for a keyframe. Caller holds the lock."""
         if self._mux and is_rtcp(data):
             return self._arrived_rtcp(data, source, arrival_s)
-        if self._seal is not None or self.on_handshake is not None:
+        if self._seal is not None or self.on_control is not None:
             data = self._opened(data, source)
             if not data or self._goes_on(data, source, arrival_s):
                 return False
@@ -319,8 +351,8 @@ class RtpStream:
 
     def _opened(self, data: bytes, source: Address) -> bytes:
         """The RTP packet in a datagram; empty: there is none for us. Caller holds the lock."""
-        if self.on_handshake is not None and data and 20 <= data[0] <= 63:  # DTLS: RFC 7983 section 7
-            self.on_handshake(data, source)
+        if self.on_control is not None and data and data[0] <= 63:  # STUN, DTLS: RFC 7983 section 7
+            self.on_control(data, source)
             return b""
         if self._seal is None:
             return data

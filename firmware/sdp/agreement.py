@@ -5,8 +5,9 @@ from typing import Final, Literal
 
 from firmware.sdp.crypto import SrtpKeys
 from firmware.sdp.description import Direction
+from firmware.sdp.keying import Fingerprint, IceDescription
 
-SrtpPolicy = Literal["off", "optional", "mandatory"]
+SrtpPolicy = Literal["off", "optional", "mandatory", "dtls"]
 
 SENDS: Final[frozenset[Direction]] = frozenset(("sendrecv", "sendonly"))
 RECEIVES: Final[frozenset[Direction]] = frozenset(("sendrecv", "recvonly"))
@@ -44,6 +45,17 @@ class LocalMedia:
     video_rtcp_port: int | None = None
     srtp: SrtpPolicy = "off"  # see sdp.protection
     rtcp_mux: bool = False  # offer RTCP on RTP's port; a peer that offers it gets it in any case
+    fingerprint: Fingerprint | None = None  # of the certificate that a handshake shows; None: no handshakes here
+    audio_ice: IceDescription | None = None  # None: no ICE for this stream
+    video_ice: IceDescription | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DtlsAgreement:
+    """A handshake makes the keys: our role in it, and what the peer's certificate is known by."""
+
+    role: Literal["client", "server"]
+    fingerprints: tuple[Fingerprint, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,9 @@ class AgreedMedia:
     bit_rate: int = 0  # the most that both allow in what we send, for Opus; 0: nobody said
     # Payload types that may bring telephone-events: a peer that answered with several clocks uses any of them.
     event_types: tuple[int, ...] = ()
+    dtls: DtlsAgreement | None = None
+    ice: IceDescription | None = None  # the peer's; None: media go to the addresses above
+    controlling: bool = True  # in ICE: whoever offered
 
     @property
     def sends(self) -> bool:

@@ -42,13 +42,14 @@ from firmware.sdp.agreement import AgreedMedia, Agreement, Codec, LocalMedia
 from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, H264Parameters, opus_fmtp
 from firmware.sdp.description import Attribute, Direction, MediaDescription, SessionDescription
 from firmware.sdp.errors import OutOfTurn, SdpError
-from firmware.sdp.protection import SECURE_RTP, OwnKeys, refused_for
+from firmware.sdp.protection import SECURE_RTP, OwnKeys, answer_handshake, handshake_offered, refused_for
 from firmware.sdp.reading import read_answer, read_offered_line
 
 __all__ = ["AgreedMedia", "Agreement", "Codec", "LocalMedia", "OfferAnswer", "State"]
 
 FIRST_DYNAMIC: Final = 96
 FEEDBACK: Final = ("nack", "nack pli", "ccm fir")  # RFC 4585, RFC 5104
+_PROFILES: Final = {"mandatory": "RTP/SAVP", "dtls": "UDP/TLS/RTP/SAVPF"}
 
 
 class State(Enum):
@@ -130,7 +131,9 @@ class OfferAnswer:
             keys, more = self._keys.answer(media, local, self._agreed(media.kind))
             if agreed.rtcp_mux:
                 more.append(("rtcp-mux", ""))
-            agreed = streams[media.kind] = replace(agreed, keys=keys)
+            agreed, handshake = answer_handshake(offer, media, replace(agreed, keys=keys), local)
+            streams[media.kind] = agreed
+            more += handshake
             lines.append(self._answer_line(media, agreed, local, more))
         self._check_common(offer, streams, local)
         self.agreement = Agreement(streams.get("audio"), streams.get("video"))
@@ -195,10 +198,12 @@ class OfferAnswer:
         """The line with our keys and under the profile that goes with them; one in use keeps its profile."""
         kind = line.kind
         attributes = [*line.attributes, *self._keys.offer(kind, local, self._agreed(kind))]
-        if local.rtcp_mux:
+        handshake = handshake_offered(kind, local)
+        attributes += handshake
+        if local.rtcp_mux or handshake:
             attributes.append(("rtcp-mux", ""))
         used = [slot.protocol for slot in self._slots if slot.kind == kind and slot.port]
-        protocol = used[0] if used else "RTP/SAVP" if local.srtp == "mandatory" else line.protocol
+        protocol = used[0] if used else _PROFILES.get(local.srtp, line.protocol)
         if local.srtp == "off" and protocol.upper() in SECURE_RTP:
             protocol = line.protocol
         return replace(line, protocol=protocol, attributes=tuple(attributes))
@@ -294,7 +299,7 @@ class OfferAnswer:
         wanted = [media for media in offer.media if media.port]
         sound = [media for media in wanted if media.kind == "audio"]
         if sound and "audio" not in streams:
-            why = [refused_for(media, local.srtp) for media in sound]
+            why = [refused_for(offer, media, local) for media in sound]
             if "" in why:
                 raise SdpError("no common audio codec")
             raise SdpError(f"no common audio transport: {'; '.join(dict.fromkeys(why))}")

@@ -12,7 +12,7 @@ from firmware.sdp.agreement import RECEIVES, SENDS, AgreedMedia, Agreement, Code
 from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, Format, H264Parameters, opus_bit_rate
 from firmware.sdp.description import Direction, MediaDescription, SessionDescription
 from firmware.sdp.errors import SdpError
-from firmware.sdp.protection import answered_keys, refused_for
+from firmware.sdp.protection import answered_handshake, answered_keys, refused_for
 
 # RFC 3264 section 6.1: what may answer a direction.
 _LEGAL_ANSWERS: Final[dict[Direction, frozenset[Direction]]] = {
@@ -31,7 +31,7 @@ def read_offered_line(offer: SessionDescription, media: MediaDescription, local:
         ours = local.video_direction
     else:
         return None
-    if refused_for(media, local.srtp):
+    if refused_for(offer, media, local):
         return None
     return _read_line(offer, media, local, _common(ours, _mirror(offer.direction_of(media))))
 
@@ -61,14 +61,17 @@ def read_answer(offer: SessionDescription, answer: SessionDescription, local: Lo
             answered_direction = _mirror(offered_direction)
         direction = _common(offered_direction, _mirror(answered_direction))
         keys = answered_keys(ours, theirs)
-        if keys is None and (local.srtp == "mandatory" or refused_for(theirs, local.srtp)):
+        if keys is None and (local.srtp == "mandatory" or refused_for(answer, theirs, local)):
             continue
         if keys is None and theirs.attribute("crypto") is not None and ours.attribute("crypto") is not None:
             continue  # it wants to encrypt, with what we cannot
         agreed = _read_line(answer, theirs, local, direction)
         if agreed is not None:
             mux = agreed.rtcp_mux and ours.attribute("rtcp-mux") is not None
-            streams[ours.kind] = replace(_with_our_numbers(agreed, ours), keys=keys, rtcp_mux=mux)
+            agreed = replace(_with_our_numbers(agreed, ours), keys=keys, rtcp_mux=mux)
+            agreed = answered_handshake(ours, answer, theirs, agreed)
+        if agreed is not None:
+            streams[ours.kind] = agreed
     return Agreement(streams.get("audio"), streams.get("video"))
 
 

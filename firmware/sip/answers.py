@@ -26,6 +26,7 @@ INFO_BODIES = (
     "application/dtmf",
     "audio/telephone-event",
     "application/media_control+xml",
+    "application/trickle-ice-sdpfrag",
 )
 _ACCEPT = ", ".join((SDP, "multipart/mixed", TEXT, *INFO_BODIES))
 _reason_text = re.compile(r';\s*text\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]+))', re.IGNORECASE)

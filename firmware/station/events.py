@@ -174,6 +174,17 @@ class MediaLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MediaFailed(Event):
+    """The way of a stream (ICE) or its keys (DTLS) did not come about, or broke."""
+
+    kind: ClassVar[str] = "media-failed"
+    press: int
+    leg: str
+    media: Media
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingCall(Event):
     kind: ClassVar[str] = "incoming-call"
     press: int

@@ -16,6 +16,7 @@ address: sound is more than an answer.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from firmware.config import Config
 from firmware.net.sip_endpoint import SipEndpoint
@@ -210,8 +211,11 @@ class Incoming:
             leg.call, leg.towards = event.call, event.source.remote[0]
             leg.await_acknowledgement()
             self._legs.signalled(leg, event.source.transport)
-            # Without an offer ours goes into the 200, and the ACK brings the answer.
-            answer = leg.answer(event.sdp) if event.sdp else leg.offer()
+            self._legs.by_call[event.call] = leg
+            if leg.prepare_for(event.sdp) if event.sdp else leg.prepare():
+                self._legs.after_gathering(leg, partial(self._answer_late, event, leg))
+            else:
+                self._answer(event, leg)
         except (OSError, SdpError):
             self._legs.forget(name)
             if before is None:
@@ -219,19 +223,33 @@ class Incoming:
             else:
                 visit.leg_ended(name, "us", NOT_ACCEPTABLE, "no media", {}, self._now())
             raise
-        self._legs.by_call[event.call] = leg
-        self._phone.accept(event.call, answer)
         return leg
 
-    def _drop(self, call: int, reason: str) -> None:
+    def _answer(self, event: sip_events.IncomingCall, leg: Leg) -> None:
+        """Without an offer ours goes into the 200, and the ACK brings the answer."""
+        self._phone.accept(event.call, leg.answer(event.sdp) if event.sdp else leg.offer())
+
+    def _answer_late(self, event: sip_events.IncomingCall, leg: Leg) -> None:
+        try:
+            self._answer(event, leg)
+        except SdpError as error:
+            self._drop(event.call, str(error), status=NOT_ACCEPTABLE)
+
+    def _drop(self, call: int, reason: str, *, status: int = 0) -> None:
+        """`status` where it has no final answer yet."""
         waiting = self._waiting.pop(call)
-        self._phone.hangup(call, status=BUSY_HERE, reason=BUSY)
+        self._phone.hangup(call, status=status or BUSY_HERE, reason=BUSY)
         visit = self._visits.by_press[waiting.leg.press]
         if visit.plan.name == INCOMING:
-            self._forget(waiting, BUSY_HERE, reason)
+            self._forget(waiting, status or BUSY_HERE, reason)
         else:
             visit.leg_ended(
-                waiting.leg.name, "us", BUSY_HERE, reason, self._legs.forget(waiting.leg.name), self._now()
+                waiting.leg.name,
+                "us",
+                status or BUSY_HERE,
+                reason,
+                self._legs.forget(waiting.leg.name),
+                self._now(),
             )
             self._carry_out(visit)
 

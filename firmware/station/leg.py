@@ -16,7 +16,9 @@ from firmware.media.events import MediaEvent
 from firmware.media.leg import MediaLeg
 from firmware.sdp.agreement import SrtpPolicy
 from firmware.sdp.errors import SdpError
+from firmware.sdp.keying import read_trickle
 from firmware.sdp.offer_answer import Agreement, LocalMedia, OfferAnswer, State
+from firmware.sdp.protection import wants_handshake
 from firmware.station.access import CodeReader
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class MediaSettings:
     opus_bit_rate: int = 0  # bits a second, 0: the coder's choice
     keys_out: KeysOut = "auto"
     srtp: SrtpPolicy = "off"
+    ice: bool = False
 
 
 class Leg:
@@ -94,6 +97,25 @@ class Leg:
         """Nothing is sent before the ACK: it shows that our 2xx was read where the caller says it is."""
         self._awaits_ack = True
 
+    def prepare(self, *, browser: bool = False) -> bool:
+        """Before an offer of ours: true where `media.gather` has to come first. A browser knows nothing else."""
+        if browser:
+            self._settings = replace(self._settings, srtp="dtls", ice=True)
+        if self._settings.srtp != "dtls" and not self._settings.ice:
+            return False
+        self.media.secure(ice=self._settings.ice)
+        return True
+
+    def prepare_for(self, offer: bytes) -> bool:
+        """Before the answer to an offer: the same."""
+        if self._settings.srtp == "off":
+            return False
+        dtls, ice = wants_handshake(offer)
+        if dtls or (ice and self._settings.ice):
+            self.media.secure(ice=ice)
+            return True
+        return False
+
     def offer(self) -> bytes:
         offer = self._sdp.create_offer(self._to_offer())
         self._told_host = self.host
@@ -106,6 +128,11 @@ class Leg:
         self._reduced = self._sdp.fork()
         self._reduced.reject_offer()
         return self._reduced.create_offer(replace(self._to_offer(), video_port=None))
+
+    def trickled(self, body: bytes) -> None:
+        """The peer found more ways to itself (RFC 8840)."""
+        for more in read_trickle(body):
+            self.media.add_candidates(more.kind, more.candidates, complete=more.complete)
 
     def reduced(self) -> None:
         """The offer without a picture is the one that counts now."""
@@ -249,7 +276,12 @@ class Leg:
 
     @property
     def must_encrypt(self) -> bool:
-        return self._settings.srtp == "mandatory"
+        return self._settings.srtp in ("mandatory", "dtls")
+
+    @property
+    def shakes_hands(self) -> bool:
+        """The keys are made between the two ends, not told in the signalling."""
+        return self._settings.srtp == "dtls"
 
     def _to_offer(self) -> LocalMedia:
         """Keys that anybody on the way can read protect nothing: they are not offered, unless they have to be or
@@ -261,6 +293,7 @@ class Leg:
         return local
 
     def _local(self) -> LocalMedia:
+        sound, picture = self.media.transport("audio"), self.media.transport("video")
         return LocalMedia(
             host=self.host,
             audio_port=self.media.audio_port,
@@ -270,6 +303,9 @@ class Leg:
             video_profile_level_id=self.media.profile_level_id,
             sprop_parameter_sets=self.media.sprop_parameter_sets,
             srtp=self._settings.srtp,
+            fingerprint=sound.fingerprint if sound is not None else None,
+            audio_ice=sound.ice if sound is not None else None,
+            video_ice=picture.ice if picture is not None else None,
         )
 
 

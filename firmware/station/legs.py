@@ -4,11 +4,13 @@ A target is a full address, a number at an account's server, or a user of the ho
 cannot be called is told to the visit like a call that failed.
 """
 
+import asyncio
 import errno
 import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from firmware.config import Config
@@ -61,7 +63,10 @@ class Legs:
         self._lockout = lockout
         self._on_media = on_media
         self._now = now
-        self._media = MediaSettings(config.media.audio_codecs, config.media.video, srtp=config.media.srtp)
+        self._media = MediaSettings(
+            config.media.audio_codecs, config.media.video, srtp=config.media.srtp, ice=config.media.ice
+        )
+        self._gathering: set[asyncio.Task[None]] = set()
         self._codes = tuple(
             Code(door.name, code.name, code.digits.reveal())
             for door in config.doors
@@ -109,6 +114,30 @@ class Legs:
         leg.towards = str(via)
         leg.private = via.scheme == "sips" or (via.parameter("transport") or "").lower() in SECURE
         leg.phone = describe_phone(binding) if binding is not None else ""
+        call = partial(self._call, visit, leg, uri, binding, auto_answer)
+        if leg.prepare(browser=binding is not None and binding.transport in ("ws", "wss")):
+            self.after_gathering(leg, call)
+        else:
+            call()
+
+    def after_gathering(self, leg: Leg, go_on: Callable[[], None]) -> None:
+        """What the leg's description has to name is found out first; nothing is done where it was given up then."""
+
+        async def gather() -> None:
+            try:
+                await leg.media.gather()
+            except Exception as error:  # with the candidates that there are
+                log.exception("leg %s: no candidates", leg.name)
+                self._faults.unexpected(error)
+            if self.by_name.get(leg.name) is leg:
+                go_on()
+
+        task = asyncio.get_running_loop().create_task(gather())
+        self._gathering.add(task)
+        task.add_done_callback(self._gathering.discard)
+
+    def _call(self, visit: Visit, leg: Leg, uri: Uri, binding: Binding | None, auto_answer: bool) -> None:
+        name, account = leg.name, leg.account
         button = self._config.button(visit.plan.name)
         try:
             leg.call = self._phone.invite(
@@ -129,7 +158,7 @@ class Legs:
             self.not_started(visit, name, error)
             return
         self.by_call[leg.call] = leg
-        self._faults.clear(f"target {target}")
+        self._faults.clear(f"target {leg.party}")
 
     def no_ports(self, error: OSError) -> None:
         """Media cannot be bound: told once, with what is to be done."""
@@ -144,7 +173,7 @@ class Legs:
         if transport in SECURE:
             leg.private = True
             self._faults.clear(where)
-        elif leg.must_encrypt:
+        elif leg.must_encrypt and not leg.shakes_hands:
             self._faults.set(
                 where,
                 f"calls must be encrypted, but their keys can be read on the way: signalling goes by {transport}",
@@ -199,6 +228,7 @@ class Legs:
                 1000 * (through.opus_kbps or 0),
                 through.keys_out,
                 through.srtp or media.srtp,
+                media.ice if through.ice is None else through.ice,
             )
         if not video:
             media = replace(media, video=False)

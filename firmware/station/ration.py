@@ -56,6 +56,7 @@ Chatter = (
     | events.LegRinging
     | events.RtpStarted
     | events.MediaLost
+    | events.MediaFailed
     | events.TransferAsked
     | events.DigitReceived
     | events.DigitRefused

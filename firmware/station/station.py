@@ -323,6 +323,9 @@ class Station:
         if event.content_type == "application/media_control+xml":
             leg.media.request_keyframe()  # RFC 5168
             return
+        if event.content_type == "application/trickle-ice-sdpfrag":
+            leg.trickled(event.body)
+            return
         found = read_key(event.content_type, event.body)
         if found is not None:
             leg.media.digit_from_info(found.key, found.held_ms / 1000)
@@ -355,6 +358,12 @@ class Station:
                         press=leg.press, leg=leg.name, media=event.media, silent_s=round(event.silent_s, 1)
                     )
                 )
+
+            case media_events.TransportFailed():
+                self._publish(events.MediaFailed(press=leg.press, leg=leg.name, media=event.media, why=event.why))
+                # A picture less is no reason to end a call; while it rings, the answer may bring another way.
+                if event.media == "audio" and leg.reader.answered:
+                    self._unusable(leg, visit, event.why)
 
     def media_fault(self, fault: media_events.MediaFault) -> None:
         """Sound card or camera failed, or works again; calls go on with what is left."""
@@ -532,7 +541,9 @@ class Station:
                 self._legs.start(visit, action)
             case EndLeg():
                 leg = self._legs.by_name.get(action.leg)
-                if leg is not None:
+                if leg is not None and not leg.call:  # its candidates are being gathered still
+                    self._legs.not_started(visit, leg.name, ValueError("given up"))
+                elif leg is not None:
                     self._phone.hangup(leg.call, reason=action.reason)
                     leg.close()  # its transaction may go on for 32 s; ports and keys are not to
             case Talk():

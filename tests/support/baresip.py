@@ -77,8 +77,8 @@ class Baresip:
         certificate: Certificate | None = None,
         encryption: str = "",
     ) -> None:
-        """`encryption` is its `mediaenc`: "srtp" may, "srtp-mand" must. `ca_file` is who may have signed the
-        server's certificate; `certificate` what it shows to who comes by TLS, at the port above its own.
+        """`encryption` is its `mediaenc`: "srtp" may, "srtp-mand" and "dtls_srtp" must. `ca_file` is who may have
+        signed the server's certificate; `certificate` what it shows to who comes by TLS, at the port above its own.
         `microphone`: a WAV file of the codec's rate, in place of a tone."""
         self.user = user
         self.host = host
@@ -95,6 +95,8 @@ class Baresip:
         modules = ["g711", "g722", "opus", "aufile", "aubridge", "sndfile"]
         if encryption.startswith("srtp"):
             modules.append("srtp")
+        if encryption.startswith("dtls"):
+            modules.append("dtls_srtp")
         if video:
             modules += ["fakevideo", "avcodec", "snapshot"]
         shown = f"[{host}]" if ":" in host else host

@@ -44,7 +44,34 @@ phone.on('newRTCSession', (event) => {
   ringing = event.session;
   note('invite', {from: event.request.from.display_name || '', sdp: event.request.body || ''});
   ringing.on('failed', (end) => note('ended', {by: end.originator, cause: end.cause}));
+  ringing.on('confirmed', () => note('talking'));
+  ringing.on('peerconnection', ({peerconnection}) => {
+    peerconnection.ontrack = ({streams}) => {
+      const speaker = new Audio();
+      speaker.srcObject = streams[0];
+      speaker.play();
+    };
+  });
+  ringing.on('ended', (end) => note('over', {by: end.originator, cause: end.cause}));
 });
+const answer = (hz) => {
+  const context = new AudioContext(), tone = context.createOscillator();
+  const microphone = context.createMediaStreamDestination();
+  tone.frequency.value = hz;
+  tone.connect(microphone);
+  tone.start();
+  ringing.answer({mediaStream: microphone.stream, pcConfig: {iceServers: []}, rtcAnswerConstraints: {}});
+};
+const counts = async () => {
+  const found = {};
+  for (const each of (await ringing.connection.getStats()).values()) {
+    if (each.type === 'inbound-rtp') found[each.kind] = {
+      packets: each.packetsReceived, energy: each.totalAudioEnergy || 0, frames: each.framesDecoded || 0,
+    };
+    if (each.type === 'transport') found.dtls = each.dtlsState;
+  }
+  return found;
+};
 const say = (target, text) => phone.sendMessage(target, text, {eventHandlers: {
   succeeded: (event) => note('delivered', {status: event.response.status_code}),
   failed: (event) => note('not-delivered', {cause: event.cause}),
@@ -65,6 +92,8 @@ class Browser:
             *("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
             *("--no-first-run", "--disable-extensions", "--disable-background-networking"),
             *("--disable-component-update", "--remote-debugging-port=0", f"--user-data-dir={folder / 'profile'}"),
+            *("--allow-loopback-in-peer-connection", "--autoplay-policy=no-user-gesture-required"),
+            "--disable-features=WebRtcHideLocalIpsWithMdns",
         ]
         if certificate is not None:
             command.append(f"--ignore-certificate-errors-spki-list={_key_hash(certificate)}")
@@ -132,6 +161,21 @@ class Browser:
     def say(self, target: str, text: str) -> None:
         """Send a MESSAGE."""
         self.evaluate(f"say({json.dumps(target)}, {json.dumps(text)}); 0")
+
+    def answer(self, tone_hz: float) -> None:
+        """Answer what rings; a tone is what the microphone hears."""
+        self.evaluate(f"answer({tone_hz}); 0")
+
+    def counts(self) -> dict[str, Any]:
+        """What of the call arrived, by kind: packets, energy of sound, frames of pictures."""
+        found: dict[str, Any] = self.evaluate("counts()")
+        return found
+
+    def press_keys(self, keys: str) -> None:
+        self.evaluate(f"ringing.sendDTMF({json.dumps(keys)}, {{transportType: 'RFC2833'}}); 0")
+
+    def hang_up(self) -> None:
+        self.evaluate("ringing.terminate(); 0")
 
     def refuse(self, status: int) -> None:
         """Answer the INVITE that rings with this."""

@@ -39,7 +39,8 @@ class Coturn:
     def _listens(self) -> bool:
         assert self.program.alive, self.program.log_text()[-2000:]
         log = self.program.log_text()
-        return all(f"{host}:{self.port + 1}" in log for host in self.hosts)
+        last = self.port + 1 if len(self.hosts) > 1 else self.port  # the second port is for RFC 5780 alone
+        return all(f"UDP listener opened on: {host}:{last}" in log for host in self.hosts)
 
     def stop(self) -> None:
         self.program.stop()

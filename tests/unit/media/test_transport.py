@@ -127,7 +127,7 @@ def test_new_keys_of_a_reinvite_and_an_agreement_without_any(bench: Bench) -> No
 
 def test_while_a_handshake_goes_on_nothing_passes_and_its_own_packets_reach_it(bench: Bench) -> None:
     shaken: list[bytes] = []
-    bench.stream.on_handshake = lambda data, _: shaken.append(data)
+    bench.stream.on_control = lambda data, _: shaken.append(data)
     bench.stream.seal(None)
     bench.stream.connect(bench.agreed(None))
     bench.stream.send(SILENCE, {}, bench.now)

@@ -82,11 +82,22 @@ class MediaLeg:
     sprop_parameter_sets: str = ""
     audio: tuple[bool, bool] = (False, False)
     connected: list[object] = field(default_factory=list)
+    secured: bool | None = None  # by handshake; with ICE
+    gathered: bool = False
     moved_to: list[str] = field(default_factory=list)
 
     def move(self, host: str) -> None:
         self.moved_to.append(host)
         self.audio_port += 10
+
+    def transport(self, media: str) -> None:
+        return None
+
+    def secure(self, *, ice: bool) -> None:
+        self.secured = ice
+
+    async def gather(self) -> None:
+        self.gathered = True
 
     def connect(self, agreement: object, *, talk: bool, listen: bool) -> None:
         self.connected.append(agreement)

@@ -91,12 +91,23 @@ class MediaLeg:
     sprop_parameter_sets: str = ""
     audio: tuple = (False, False)
     connected: list = field(default_factory=list)
+    secured: bool | None = None  # by handshake; with ICE
+    gathered: bool = False
     tones: list = field(default_factory=list)
     digits: list = field(default_factory=list)
     pressed: list = field(default_factory=list)
     keyframes: int = 0
     opened_video: bool = True
     closed: bool = False
+
+    def transport(self, media):
+        return None
+
+    def secure(self, *, ice):
+        self.secured = ice
+
+    async def gather(self):
+        self.gathered = True
 
     def connect(self, agreement, *, talk, listen):
         self.connected.append(agreement)
