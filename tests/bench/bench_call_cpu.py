@@ -1,5 +1,5 @@
-"""CPU of a PCMU call in both directions, plain and encrypted: the station's process beside baresip's, the two ends
-of one call.
+"""CPU of a call in both directions, in PCMU plain and encrypted, in G.722 and in Opus: the station's process beside
+baresip's, the two ends of one call.
 
 Both carry the same packets over the same seconds, so whatever else the machine does meets both alike; apart from
 each other they were measured 40 % up and down on a shared machine. Each has a sound card without hardware in its
@@ -18,26 +18,31 @@ CALLS = 6
 SETTLE_S, MEASURE_S = 1.5, 5.0
 PACKETS_PER_S = 50
 MARK, ENCRYPTED_MARK = 1.2, 1.8
+WIDEBAND_MARKS = {"G722": 1.6, "opus": 1.8}
 
 
 def run() -> list[Row]:
     return [
         ratio_at_most("PCMU call, CPU beside baresip", *measured_calls(), MARK, "ms/s"),
         ratio_at_most("the same with SRTP", *measured_calls(encrypted=True), ENCRYPTED_MARK, "ms/s"),
+        *(
+            ratio_at_most(f"{codec} call, CPU beside baresip", *measured_calls(codec=codec), mark, "ms/s")
+            for codec, mark in WIDEBAND_MARKS.items()
+        ),
     ]
 
 
 def measured_calls(
-    canceller: str = "", calls: int = CALLS, *, encrypted: bool = False
+    canceller: str = "", calls: int = CALLS, *, encrypted: bool = False, codec: str = "PCMU"
 ) -> tuple[float, float, float]:
     """Milliseconds of CPU per second of ours and baresip's (medians), and the median of the calls' ratios."""
     with ExitStack() as stack:
-        baresip = Baresip(stack.enter_context(scratch_folder()), encrypts=encrypted)
+        baresip = Baresip(stack.enter_context(scratch_folder()), codec=codec, encrypts=encrypted)
         stack.callback(baresip.stop)
         station = Station(
             stack.enter_context(scratch_folder()),
             baresip.uri,
-            codec="PCMU",
+            codec=codec,
             video=False,
             canceller=canceller,
             srtp="mandatory" if encrypted else "off",

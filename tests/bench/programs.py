@@ -21,6 +21,9 @@ BUTTON, CODE = "flat", "4711"
 RELAY_LINE = 5
 BARESIP_MODULES = Path("/usr/lib/baresip/modules")
 
+# Codecs beyond the telephone's band: baresip's name, and the rate of its sound.
+_WIDEBAND = {"G722": ("g722/16000/1", 16_000), "opus": ("opus/48000/2", 48_000)}
+
 _BOARD = """\
 [camera]
 driver = "simulated"
@@ -100,7 +103,11 @@ class Station:
     ) -> None:
         for name in ("run", "state"):
             (folder / name).mkdir(exist_ok=True)
-        sound = f'rate_hz = 16000\ncanceller = "{canceller}"\necho_gain = 0.3' if canceller else "rate_hz = 8000"
+        # A card at the rate of its bus, on both sides: what is compared is the call, not who resamples.
+        rate_hz = 16_000 if canceller or codec in _WIDEBAND else 8000
+        sound = f"rate_hz = {rate_hz}"
+        if canceller:
+            sound += f'\ncanceller = "{canceller}"\necho_gain = 0.3'
         warm = str(camera_warm).lower()
         board = _BOARD.format(relay_line=RELAY_LINE, sound=sound, camera_warm=warm)
         (folder / "board.toml").write_text(board)
@@ -207,15 +214,17 @@ class Station:
 
 
 class Baresip:
-    """baresip as the peer of a PCMU call: answers at once, its sound card a loop from speaker to microphone.
+    """baresip as the peer of a call in one codec: answers at once, its sound card a loop from speaker to
+    microphone.
 
     Of its modules that need no hardware, aubridge costs least: one thread both plays and records. (A WAV file for
     a microphone, and a player that never pulls, cost 10 % more.)
     """
 
-    def __init__(self, folder: Path, *, encrypts: bool = False) -> None:
+    def __init__(self, folder: Path, *, codec: str = "PCMU", encrypts: bool = False) -> None:
         if shutil.which("baresip") is None or not (BARESIP_MODULES / "aubridge.so").exists():
             raise Skipped("baresip with its module aubridge is not installed")
+        named, rate_hz = _WIDEBAND.get(codec, (codec.lower(), 8000))
         self.port = free_port(2)  # it takes the next one for TLS
         self.uri = f"sip:peer@127.0.0.1:{self.port}"
         lines = [
@@ -224,14 +233,17 @@ class Baresip:
             "audio_source aubridge,loop",
             "audio_player aubridge,loop",
             "audio_alert aubridge,alert",
-            "audio_srate 8000",
-            "ausrc_srate 8000",
-            "auplay_srate 8000",
+            f"audio_srate {rate_hz}",
+            f"ausrc_srate {rate_hz}",
+            f"auplay_srate {rate_hz}",
+            "opus_inbandfec yes",
             "audio_channels 1",
             "audio_buffer 20-160",
             "rtp_timeout 0",
             f"module_path {BARESIP_MODULES}",
             "module g711.so",
+            "module g722.so",
+            "module opus.so",
             "module aubridge.so",
             *(("module srtp.so",) if encrypts else ()),
             "module_app account.so",
@@ -239,7 +251,7 @@ class Baresip:
         ]
         (folder / "config").write_text("\n".join(lines) + "\n")
         (folder / "contacts").write_text("")
-        account = f"<{self.uri};transport=udp>;answermode=auto;regint=0;audio_codecs=pcmu"
+        account = f"<{self.uri};transport=udp>;answermode=auto;regint=0;audio_codecs={named}"
         (folder / "accounts").write_text(account + (";mediaenc=srtp-mand\n" if encrypts else "\n"))
         self.program = Program("baresip", ["baresip", "-f", str(folder), "-4"], folder)
 
