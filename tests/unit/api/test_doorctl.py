@@ -84,6 +84,8 @@ def test_commands_say_what_was_done(house: Any) -> None:
             where = {"PORTERO_RUN_DIR": str(h.path.parent)}
             assert (await doorctl("press", "flat-1a", **where)).out.startswith("press 4: flat-1a rings")
             assert (await doorctl("call", "101", **where)).out == "press 5: calling 101\n"
+            assert (await doorctl("call", "--stats", **where)).out == "no call\n"
+            assert json.loads((await doorctl("call", "--stats", "--json", **where)).out) == {"legs": []}
             sent = await doorctl("message", "101", "Parcel", **where)
             assert sent.out == "text sent to 101; doorctl events tells whether it arrived\n"
             assert (await doorctl("keys", "12#", **where)).out == "press 5: 3 keys pressed\n"
