@@ -42,6 +42,7 @@ def _sound(statistics: Json, was: Json | None, seconds: float) -> Iterator[str]:
     due = statistics["audio_received"] + statistics["audio_lost"]
     parts = [
         str(codec),
+        *(("encrypted",) if "audio_srtp" in statistics else ()),
         *_rates("audio", statistics, was, seconds),
         f"lost {_percent(statistics['audio_lost'], due)}",
         f"jitter {statistics['audio_jitter_ms']:g} ms",

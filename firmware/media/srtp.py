@@ -135,7 +135,6 @@ def _session(suite: str, key: bytes, *, outbound: bool) -> "Session":
     kind = Policy.SSRC_ANY_OUTBOUND if outbound else Policy.SSRC_ANY_INBOUND
     policy = Policy(key=key, ssrc_type=kind, srtp_profile=getattr(Policy, _PROFILES[suite]))
     policy.window_size = _WINDOW
-    policy.allow_repeat_tx = outbound  # a picture's packet that the peer asks for again (RFC 4585 NACK)
     session = Session(policy)
     if outbound:
         # The binding's buffer has 1500 octets. In packetization mode 0 a picture's slice is one packet, however

@@ -187,7 +187,7 @@ class SipEndpoint:
         display_name: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         binding: Binding | None = None,
-        fallback: bytes = b"",
+        fallbacks: Sequence[bytes] = (),
     ) -> int:
         try:
             return self._core.invite(
@@ -198,7 +198,7 @@ class SipEndpoint:
                 display_name=display_name,
                 headers=headers,
                 binding=binding,
-                fallback=fallback,
+                fallbacks=fallbacks,
             )
         finally:
             self._flush()

@@ -155,11 +155,11 @@ class Core:
         display_name: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         binding: "Binding | None" = None,
-        fallback: bytes = b"",
+        fallbacks: Sequence[bytes] = (),
     ) -> int:
         """Call `target` and return the call's number. Without an account: straight to the URI's host, or to the
-        phone that a user of the house registered with `binding`. `fallback` is an offer without video, for a
-        peer that refuses the first one (488 and its like): `OfferReduced` says that it was sent.
+        phone that a user of the house registered with `binding`. `fallbacks` are offers for a peer that
+        refuses the first one (488 and its like), in turn: `OfferReduced` says that the next was sent.
 
         LocalProtocolError for an account that is not configured or a URI that is not SIP's.
         """
@@ -178,7 +178,7 @@ class Core:
             display_name=display_name,
             headers=headers,
             binding=binding,
-            fallback=fallback,
+            fallbacks=fallbacks,
         )
         call.start(now)
         return call.number

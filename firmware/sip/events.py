@@ -124,7 +124,7 @@ class OfferDue:
 
 @dataclass(frozen=True, slots=True)
 class OfferReduced:
-    """The peer refused our INVITE for its offer; it was sent again with the `fallback`."""
+    """The peer refused our INVITE for its offer; it was sent again with the next of `fallbacks`."""
 
     call: int
     status: int

@@ -49,7 +49,7 @@ _MOST_FORKS = 32  # dialogs of one INVITE; what answers beyond is ignored
 
 
 class OutgoingCall(Call):
-    """`fallback` is the offer for a peer that refuses the first one, without video."""
+    """`fallbacks` are offers for a peer that refuses the first one, in turn."""
 
     owns_call_id = True
 
@@ -63,7 +63,7 @@ class OutgoingCall(Call):
         display_name: str | None,
         headers: Sequence[tuple[str, str]],
         binding: Binding | None = None,
-        fallback: bytes = b"",
+        fallbacks: Sequence[bytes] = (),
     ) -> None:
         super().__init__(calls, calls.new_number(), identity)
         self._binding = binding
@@ -81,7 +81,7 @@ class OutgoingCall(Call):
             prepare=self._prepare,
             hint=binding.flow if binding is not None else None,
             mending=Mending(
-                renew=self._reduce if fallback else None,
+                renew=self._reduce if fallbacks else None,
                 redirect=self._may_follow,
                 # An account's server stays between us and everybody.
                 through=(lambda uri: identity.next_hop) if identity is not None else (lambda uri: uri),
@@ -89,7 +89,7 @@ class OutgoingCall(Call):
             ),
         )
         self._target = target
-        self._fallback = fallback
+        self._fallbacks = list(fallbacks)
         self._early: dict[str, Session] = {}  # by remote tag
         self._told: dict[str, CallProgress] = {}
         self._acks = Acknowledgements(calls.stack, identity.account.name if identity is not None else "")
@@ -286,8 +286,10 @@ class OutgoingCall(Call):
         )
 
     def _reduce(self, status: int) -> bytes:
+        if not self._fallbacks:
+            return b""
         self._stack.emit(OfferReduced(self.number, status))
-        return self._fallback
+        return self._fallbacks.pop(0)
 
     def _next_cseq(self) -> int:
         self._cseq += 1

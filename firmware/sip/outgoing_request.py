@@ -62,7 +62,7 @@ class RequestUser(Protocol):
 class Mending:
     """What the user of a request allows beyond credentials and the next server; by default nothing.
 
-    `renew(status)` gives the body of the next attempt: after 488 and its like an offer without video, after 491
+    `renew(status)` gives the body of the next attempt: after 488 and its like another offer, after 491
     the offer as it should be by then. b"": there is none to give; None: `resume` will bring it. `glare_s` bounds
     the pause after a 491 (14.1). `redirect` judges the target of a 3xx, `through` says where a request to it goes
     first. `patience`: a server that says 503 and when to come back is asked once more.
@@ -383,8 +383,8 @@ class OutgoingRequest:
         return True
 
     def _otherwise(self, response: Response, now: float) -> bool:
-        """488 and its like: the same request with another body, once for all of them."""
-        if self._mending.renew is None or not self._first(488):
+        """488 and its like: the same request with another body, while there is one."""
+        if self._mending.renew is None:
             return False
         body = self._mending.renew(response.status)
         if not body:

@@ -149,7 +149,7 @@ def _mask_bytes(data: bytes, name: str, beside: Mapping[str, Any]) -> bytes:
     if name in ("body", "text"):
         kind = beside.get("content_type", "")
         return mask_text(data, kind.encode("utf-8", "replace") if isinstance(kind, str) else b"")
-    if name == "sdp":
+    if name == "sdp" or data[:2] == b"v=":
         return mask_sdp(data)
     return mask(data)
 

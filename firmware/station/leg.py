@@ -72,7 +72,7 @@ class Leg:
         self._settings = settings
         self._sdp = OfferAnswer(session_id, random=secrets.token_bytes)
         self._forks: dict[str, OfferAnswer] = {}  # by early dialog, until one of them answers
-        self._reduced: OfferAnswer | None = None  # with the offer for who refuses a picture
+        self._alternatives: list[OfferAnswer] = []  # with the offers for who refuses the first
         self._shown = ""  # the early dialog that media goes to
         self._heard_sdp = b""  # the peer's last description
         self._talk = self._listen = False
@@ -121,13 +121,22 @@ class Leg:
         self._told_host = self.host
         return offer
 
-    def offer_without_picture(self) -> bytes:
-        """For a phone that refuses our offer as it is; b"" where that has no picture anyway."""
-        if self.media.video_port is None:
-            return b""
-        self._reduced = self._sdp.fork()
-        self._reduced.reject_offer()
-        return self._reduced.create_offer(replace(self._to_offer(), video_port=None))
+    def other_offers(self) -> tuple[bytes, ...]:
+        """For a phone that refuses our offer as it is: one that insists on encryption wants no choice, one without
+        a screen no picture."""
+        offers = []
+        local = self._to_offer()
+        if local.srtp == "optional":
+            offers.append(self._alternative(replace(local, srtp="mandatory")))
+        if local.video_port is not None:
+            offers.append(self._alternative(replace(local, video_port=None)))
+        return tuple(offers)
+
+    def _alternative(self, local: LocalMedia) -> bytes:
+        machine = self._sdp.fork()
+        machine.reject_offer()
+        self._alternatives.append(machine)
+        return machine.create_offer(local)
 
     def trickled(self, body: bytes) -> None:
         """The peer found more ways to itself (RFC 8840)."""
@@ -135,9 +144,9 @@ class Leg:
             self.media.add_candidates(more.kind, more.candidates, complete=more.complete)
 
     def reduced(self) -> None:
-        """The offer without a picture is the one that counts now."""
-        if self._reduced is not None:
-            self._sdp, self._reduced = self._reduced, None
+        """The next of the other offers is the one that counts now."""
+        if self._alternatives:
+            self._sdp = self._alternatives.pop(0)
             self._forks.clear()
 
     def provisional(self, dialog: str, sdp: bytes, *, final: bool = False) -> Agreement | None:

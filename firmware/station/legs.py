@@ -152,7 +152,7 @@ class Legs:
                     *self._transfers.headers(name),
                 ),
                 binding=binding,
-                fallback=leg.offer_without_picture(),
+                fallbacks=leg.other_offers(),
             )
         except CANNOT_BE_CALLED as error:
             self.not_started(visit, name, error)

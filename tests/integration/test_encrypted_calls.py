@@ -24,15 +24,10 @@ WAYS = [
     ("mandatory", "srtp", "udp", True),
     ("mandatory", "srtp-mand", "udp", True),
 ]
-INSISTS = ("optional", "srtp-mand")
 IDS = [f"{ours}-{theirs or 'none'}-{transport}" for ours, theirs, transport, _ in WAYS]
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs", "transport", "encrypted"),
-    [way for way in WAYS if way[:2] != INSISTS],
-    ids=[name for name, way in zip(IDS, WAYS, strict=True) if way[:2] != INSISTS],
-)
+@pytest.mark.parametrize(("ours", "theirs", "transport", "encrypted"), WAYS, ids=IDS)
 def test_a_monitor_is_called(peers: Peers, ours: str, theirs: str, transport: str, encrypted: bool) -> None:
     door, monitor = _with_monitor(peers, ours, theirs, transport, answer_mode="early")
     capture = peers.capture("udp and src host 127.0.0.1")
@@ -48,12 +43,6 @@ def test_a_monitor_is_called(peers: Peers, ours: str, theirs: str, transport: st
     monitor.hang_up()
     _check(door, press, encrypted, capture, _rtp_port(monitor))
     assert level_db(read_wav(monitor.heard()[-1]).part(0.5, 1.5), DOOR_HZ) > -15
-
-
-def test_a_monitor_that_insists_on_a_secure_profile_refuses_one_with_a_choice(peers: Peers) -> None:
-    door, _ = _with_monitor(peers, *INSISTS, "tls")
-    press = door.press()
-    assert door.wait_event("leg-failed", press=press)["status"] == 488
 
 
 @pytest.mark.parametrize(("ours", "theirs", "transport", "encrypted"), WAYS, ids=IDS)
@@ -84,9 +73,10 @@ def test_a_monitor_without_encryption_is_not_called_nor_let_in_where_that_has_to
     assert not door.events("rtp-started")
 
 
-# Keys under RTP/AVP linphone reads over, and where it must encrypt it refuses them: then it is plain RTP, or the
-# account has to say "mandatory".
-@pytest.mark.parametrize(("ours", "must"), [("optional", False), ("mandatory", False), ("mandatory", True)])
+# Keys under RTP/AVP linphone reads over, and where it must encrypt it refuses them, and is offered RTP/SAVP.
+@pytest.mark.parametrize(
+    ("ours", "must"), [("optional", False), ("optional", True), ("mandatory", False), ("mandatory", True)]
+)
 def test_linphone_is_called_and_calls_over_tls(peers: Peers, ours: str, must: bool) -> None:
     door, authority = _house(peers, ours)
     phone = peers.linphone(
@@ -113,7 +103,7 @@ def test_linphone_is_called_and_calls_over_tls(peers: Peers, ours: str, must: bo
     heard_s = phone.recorded_s()
     wait_until(lambda: phone.recorded_s() > heard_s + 1, "the phone hears the door again")
     phone.hang_up()
-    _check(door, press, ours == "mandatory", capture, phone.rtp_port)
+    _check(door, press, must or ours == "mandatory", capture, phone.rtp_port)
     wait_until(lambda: phone.reached("Released"), "the phone is free")
     capture = peers.capture("udp and src host 127.0.0.1", "second")
 

@@ -191,7 +191,7 @@ def test_pitfall_03_a_prack_is_repeated_by_its_own_transaction_until_it_is_answe
 
 def test_pitfall_03_a_183_of_a_second_attempt_starts_its_own_sequence() -> None:
     bench = Bench()
-    _, sent = call(bench, fallback=HOLD)
+    _, sent = call(bench, fallbacks=(HOLD,))
     bench.receive(reliable(sent, 500))
     bench.receive(reply(sent, 488, "mon"))
     again = [m for m in bench.sent() if isinstance(m, Request) and m.method == "INVITE"][-1]
@@ -943,7 +943,7 @@ def test_a_changed_network_is_told_to_whom_we_talk_with_and_to_nobody_who_only_r
 
 def test_pitfall_05_a_488_costs_the_picture_and_not_the_call() -> None:
     bench = Bench()
-    number, sent = call(bench, fallback=HOLD)
+    number, sent = call(bench, fallbacks=(HOLD,))
     bench.receive(reply(sent, 488, "mon"))
     again = bench.request("INVITE")
     assert (again.body, again.call_id, str(again.cseq)) == (HOLD, sent.call_id, "2 INVITE")

@@ -102,6 +102,14 @@ def test_no_secret_is_in_a_trace() -> None:
         assert secret not in shown
 
 
+def test_the_keys_of_other_offers_are_not_in_a_trace() -> None:
+    bench, trace = traced()
+    bench.core.invite(Uri.parse("sip:101@10.0.0.2"), OFFER, bench.now, fallbacks=(OFFER, OFFER))
+    shown = "\n".join(lines(trace))
+    assert "inline:xxxxxxxxxxxx" in shown
+    assert "c2VjcmV0a2V5" not in shown
+
+
 def test_the_words_of_a_text_are_not_in_a_trace() -> None:
     bench, trace = traced()
     bench.core.message(Uri.parse("sip:101@10.0.0.2"), "the key lies under the mat", bench.now)

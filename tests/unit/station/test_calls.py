@@ -237,7 +237,7 @@ def test_pitfall_04_a_phone_without_a_screen_is_offered_sound_and_its_answer_is_
     house.ring()
     options = house.phone.of("invite")[0][2]
     assert isinstance(options, dict)
-    fallback = options["fallback"]
+    (fallback,) = options["fallbacks"]
     assert [media.kind for media in SessionDescription.parse(fallback).media] == ["audio"]
     house.sip(sip_events.OfferReduced(1, 488))
     house.sip(sip_events.CallAnswered(1, "tag", answer_to(fallback)))

@@ -114,3 +114,21 @@ def test_keys_that_came_over_open_signalling_are_kept_in_our_own_offers() -> Non
     ((_, offer),) = door.phone.of("reoffer")
     assert isinstance(offer, bytes)
     assert profile_and_keys(offer) == ("RTP/SAVP", True)
+
+
+def test_a_phone_that_insists_on_encryption_is_offered_no_choice_the_second_time() -> None:
+    door = house("optional", registrar="sip:pbx.example;transport=tls")
+    door.ring()
+    options = door.phone.of("invite")[0][2]
+    assert isinstance(options, dict)
+    secure, silent = options["fallbacks"]
+    assert profile_and_keys(secure) == ("RTP/SAVP", True)
+    assert [media.port for media in SessionDescription.parse(secure).media] == [40000, 40002]
+    assert [media.port for media in SessionDescription.parse(silent).media] == [40000]
+    door.sip(sip_events.OfferReduced(1, 488))
+    peer = OfferAnswer(1, random=secrets.token_bytes)
+    peer.receive_offer(secure)
+    answer, _ = peer.create_answer(LocalMedia(PHONE_AT, 50000, srtp="mandatory"))
+    door.sip(sip_events.CallAnswered(1, "tag", answer))
+    (agreed,) = door.engine.legs["1.1"].connected
+    assert agreed.audio.keys is not None  # type: ignore[attr-defined]

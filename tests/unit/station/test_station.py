@@ -38,11 +38,11 @@ class Phone:
     def bindings(self, user):
         return self.users.get(user, ())
 
-    def invite(self, uri, sdp, *, account=None, display_name=None, headers=(), binding=None, fallback=b""):
+    def invite(self, uri, sdp, *, account=None, display_name=None, headers=(), binding=None, fallbacks=()):
         self.number += 1
         self.over.append(binding)
         self.headers.append(dict(headers))
-        self.fallbacks.append(fallback)
+        self.fallbacks.append(fallbacks)
         self.invites.append((self.number, str(uri), account, display_name, sdp))
         return self.number
 
