@@ -277,7 +277,7 @@ class JitterBuffer:
         wanted = min(3 * spread, self._ample + 2 * spread // 5)
         wanted = max(wanted, ordered[len(ordered) * 96 // 100] - ordered[0])
         if self._pauses:
-            wanted = max(wanted, min(ordered[len(ordered) * 99 // 100] - ordered[0], 2 * self._ample))
+            wanted = max(wanted, min(ordered[-1] - ordered[0], 2 * self._ample), 2 * self._least)
         if self.ticks < self._losing_until:
             wanted = max(wanted, self._tick + self._least)
         wanted = max(wanted, 3 * self._least if self.ticks < self._wary_until else self._least)
