@@ -34,6 +34,7 @@ LINGER_S = 0.05  # a press makes some twenty events within it: one commit
 RETRY_S = (1.0, 30.0)  # first and longest pause between attempts on a disk that refuses
 READ_TIMEOUT_S = 2.0
 BATCH = 500  # records in one transaction
+CACHE_KB = 256  # of pages; SQLite's own 2 MB fill slowly with what a writer at the end never reads again
 TRIM_LIMIT = 5000  # rows deleted in one transaction, where the limit was lowered
 QUEUE_LIMIT = 10_000  # records kept in memory while the disk refuses: some 5 MB
 KEPT_ASIDE = 2  # damaged files kept for a look
@@ -404,6 +405,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute("PRAGMA journal_size_limit = 4194304")
+        database.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         database.executescript(_SCHEMA)
         try:
             database.execute(f"SELECT {_COLUMNS} FROM events LIMIT 0")  # noqa: S608  # constants of this module

@@ -8,13 +8,13 @@ while a digit wakes the event loop at once. Where the kernel refuses the program
 """
 
 import contextlib
-import ctypes
 import errno
 import logging
 import os
 import socket
 import struct
 import sys
+from array import array
 from collections.abc import Iterable, Iterator
 
 log = logging.getLogger(__name__)
@@ -187,10 +187,10 @@ def _attach(sock: socket.socket, payload_types: tuple[int, ...]) -> None:
     for index, payload_type in enumerate(payload_types):
         program.append((_JUMP_EQUAL, count - index, 0, payload_type))
     program += [(_RETURN, 0, 0, _MEDIA), (_RETURN, 0, 0, _CONTROL)]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
+    code = array("B", b"".join(struct.pack("=HBBI", *line) for line in program))
     # struct sock_fprog: the count, padding to a pointer's alignment, the pointer; copied by the kernel.
     sock.setsockopt(
         socket.SOL_SOCKET,
         _SO_ATTACH_REUSEPORT_CBPF,
-        struct.pack("@HP", len(program), ctypes.addressof(code)),
+        struct.pack("@HP", len(program), code.buffer_info()[0]),
     )

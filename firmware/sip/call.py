@@ -406,7 +406,7 @@ class Call:
             return
         answered = self.state == "answered"
         self.state = "ended"
-        self.timer.stop()
+        self.timer.close()
         self._offer_wanted = self._refresh_wanted = False
         self.requests.withdraw(now)
         for _, session in [self._calls.by_dialog[key] for key in self._dialogs]:
@@ -433,6 +433,7 @@ class Call:
     def _forget(self) -> None:
         if self._accepted is not None and self._accepted.waiting:
             self._accepted.stop()
+        self._accepted = None  # it knows this call: neither is to wait for the search for cycles
         for key in self._dialogs:
             self._calls.by_dialog.pop(key, None)
         self._dialogs.clear()

@@ -12,6 +12,7 @@ RFC 3261 12.2.1, RFC 3262 section 4, RFC 6086. Offers and refreshes are modifica
     any    | the call ends                | what waits is forgotten, what has not left stays here, but for BYE
 """
 
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -32,9 +33,15 @@ class OwnRequests:
     """Those of one call."""
 
     def __init__(self, call: "Call") -> None:
-        self._call = call
+        self._owner = weakref.ref(call)  # a call that is over is to go at once, not when cycles are searched
         self._in_turn: dict[str, deque[Callable[[float], None]]] = {}
         self._under_way: list[OutgoingRequest] = []  # but for BYE
+
+    @property
+    def _call(self) -> "Call":
+        call = self._owner()
+        assert call is not None  # it owns us, and who asks us for anything asks through it
+        return call
 
     def bye(self, dialog: Dialog, reason: str, now: float) -> None:
         """`reason` is the value of a Reason header, or ""."""

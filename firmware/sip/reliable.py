@@ -28,6 +28,7 @@ from typing import Literal
 
 from firmware.sip.message import Message, Request, Response
 from firmware.sip.stack import Stack
+from firmware.sip.timers import nobody
 from firmware.sip.transactions import Server
 
 _number = re.compile(r"[0-9]{1,10}")
@@ -86,6 +87,7 @@ class ReliableResponses:
         self.state = "stopped"
         self._queue.clear()
         self._sent = None
+        self._on_silence = nobody  # what it holds of the call ends with the call, not when cycles are searched
 
     def _send_next(self, now: float) -> None:
         self.state = "waiting"
@@ -103,8 +105,9 @@ class ReliableResponses:
         self._repeat_s *= 2
 
     def _silence(self, now: float) -> None:
+        on_silence = self._on_silence
         self.stop()
-        self._on_silence(now)
+        on_silence(now)
 
 
 class ReliableReceived:

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from firmware.sip.message import Message, Request, Response
-from firmware.sip.timers import Alarm, Schedule
+from firmware.sip.timers import Alarm, Schedule, nobody
 
 LEAST_S = 90  # section 4
 _interval = re.compile(r"\s*([0-9]{1,9})\s*(;.*)?", re.DOTALL)
@@ -141,6 +141,11 @@ class SessionTimer:
         for alarm in (self._refresh, self._expiry):
             if alarm is not None:
                 alarm.cancel()
+
+    def close(self) -> None:
+        """Stop for good: the call is over, and nothing of it is held."""
+        self.stop()
+        self._on_refresh = self._on_expired = nobody
 
     def _agreed(self, interval_s: int, ours: bool, now: float) -> None:
         self.stop()

@@ -55,6 +55,10 @@ class Alarm:
             ring(now)
 
 
+def nobody(now: float) -> None:
+    """Rung for when whoever was to hear of it is gone: holds nothing of a call that is over."""
+
+
 class Schedule:
     """Alarms in order of time, first set first rung among equals."""
 

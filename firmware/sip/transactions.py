@@ -260,6 +260,7 @@ class Transactions:
 
     def _forget_server(self, server: Server) -> None:
         _stop_all(server.alarms)
+        server.user = None  # which knows this transaction: neither is to wait for the search for cycles
         if self._servers.pop(server.key, None) is not None:
             self.strangers -= server.stranger
         if server.merge_key is not None and self._merge.get(server.merge_key) == server.key:
