@@ -43,6 +43,7 @@ def machine() -> dict[str, str | int | None]:
 
 
 def main() -> int:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a start would compile every module, as in no service
     known = bench_names()
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description="Measure, and show it beside a peer."
