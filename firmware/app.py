@@ -30,6 +30,7 @@ from firmware.config import Config, NatSection
 from firmware.config import Sip as SipSection
 from firmware.config.forms import minutes, split_listen_address
 from firmware.event_json import fields_of, kind_of
+from firmware.media.codec import usable
 from firmware.media.engine import Engine
 from firmware.media.events import MediaFault
 from firmware.media.ice_servers import IceServers
@@ -173,7 +174,7 @@ async def run(config: Config) -> None:
         gc.freeze()  # what is here stays: the collector need not walk it during calls
         if camera is not None and camera.warm:
             loop.call_later(WARM_AFTER_S, engine.warm_camera)
-        loop.call_later(EARLY_IMPORTS_S, import_early, hardware)
+        loop.call_later(EARLY_IMPORTS_S, import_early, hardware, config)
         log.info("ready")
         reason = await stopping
         log.info("stopping: %s", reason)
@@ -295,14 +296,15 @@ def _has(lines: Collection[str], key: str, name: str, board_name: str) -> None:
         raise StartError(f'{key}: board {board_name} has no line "{name}"; it has: {known}')
 
 
-def import_early(hardware: board.Board) -> None:
-    """The drivers' own modules, which cost little and need no library yet: else the first press waits for them."""
+def import_early(hardware: board.Board, config: Config) -> None:
+    """The drivers' own modules and the codecs' libraries, a few MB: else the first press waits for them."""
     names = ["encodings.idna", f"drivers.audio.{hardware.audio.driver}"]  # Python wants the first at a host's name
     if hardware.camera is not None:
         names.append(f"drivers.camera.{hardware.camera.driver}")
     for name in names:
         with contextlib.suppress(ImportError):  # told where it is needed
             importlib.import_module(name)
+    usable({*config.media.audio_codecs, *(name for account in config.accounts for name in account.audio_codecs)})
 
 
 def make_audio(spec: board.AudioSpec) -> AudioDevice:

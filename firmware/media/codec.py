@@ -8,7 +8,7 @@ and Opus are in modules of their own, loaded with the first call that may use th
 
 import audioop
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 NARROWBAND_HZ = 8000
@@ -119,7 +119,7 @@ def codec(name: str, *, bit_rate: int = 0, in_band_fec: bool = False) -> AudioCo
 _missing: dict[str, bool] = {}
 
 
-def usable(names: Sequence[str]) -> tuple[str, ...]:
+def usable(names: Iterable[str]) -> tuple[str, ...]:
     """Those of `names` that work here. What is missing is logged once."""
     return tuple(name for name in names if name in G711 or _works(name))
 
