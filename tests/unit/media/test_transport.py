@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from firmware.media.audio import AudioStream
 from firmware.media.codec import NARROWBAND_HZ, frame_bytes
@@ -195,3 +197,15 @@ def test_the_tick_takes_what_a_wire_brings_until_the_leg_ends() -> None:
         engine.close()
 
     asyncio.run(test())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.binary(max_size=2048), head=st.sampled_from([b"", b"\x80\x00", b"\x80\xc8", b"\x80\x65", b"\x16\xfe"])
+)
+def test_whatever_comes_at_an_encrypted_stream_has_no_effect(bench: Bench, data: bytes, head: bytes) -> None:
+    bench.stream.connect(replace(bench.agreed(), rtcp_mux=True))
+    bench.phone.rtp.sendto(head + data, ("127.0.0.1", bench.stream.port.port))
+    bench.stream.read_media(bench.now, time.time() - bench.now)
+    bench.stream.read_control()
+    assert (bench.count("received"), bench.digits, bench.stream.latch.locked) == (0, [], False)
