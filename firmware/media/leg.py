@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from firmware.media import srtp
 from firmware.media.audio import AudioStream
 from firmware.media.events import Digit, DigitRefused, DigitSource, Media, MediaEvent, TransportFailed
 from firmware.media.replay_guard import ReplayGuard
@@ -185,6 +186,8 @@ class MediaLeg:
         self._connected = (agreement, talk, listen)
         for media, transport in self._transports.items():
             transport.follow(agreement.audio if media == "audio" else agreement.video)
+        if agreement.audio is not None and agreement.audio.keys is not None:
+            srtp.prepare()
         self._audio.set_audio(talk=talk, listen=listen)
         self._audio.connect(agreement.audio)
         self._engine.tune()

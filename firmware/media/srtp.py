@@ -6,6 +6,7 @@ keeps the rollover counter by itself (3.3.1), from 0 for a new key. What fails t
 (sdp.crypto) or those of a DTLS handshake. Not safe between threads: the stream's lock is held.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Final, Protocol
 
 from firmware.sdp.crypto import SrtpKeys
@@ -43,6 +44,11 @@ class NoKeysYet:
         return b""
 
     protect_rtcp = open = open_rtcp = protect
+
+
+def prepare() -> None:
+    """Import libsrtp's binding. The first time takes a while, and must not be under a lock that the tick wants."""
+    importlib.import_module("pylibsrtp")
 
 
 class Srtp:
