@@ -65,7 +65,7 @@ def test_press_after_the_server_died_rings_through_the_other_and_calls_find_the_
         os.killpg(first.program.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp", "wss"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls", "wss"])
 def test_with_outbound_calls_find_the_door_through_either_server_and_still_when_one_is_killed(
     peers: Peers, transport: str
 ) -> None:
