@@ -133,7 +133,8 @@ class Station:
         arguments = ["--config", str(configuration)]
         self.door = Program("portero-door", [str(BIN / "portero-door"), *arguments], folder)
         command = [str(BIN / "portero"), "run", *arguments, "--log", "warning"]
-        self.program = Program("portero", command, folder)
+        # Installed, it is compiled; compiling anew with each start is no property of the station.
+        self.program = Program("portero", command, folder, environment={"PYTHONDONTWRITEBYTECODE": ""})
         self.relay = LineWatch(lines_file("simulated", folder / "run"), RELAY_LINE)
         self._control_path = folder / "run" / "portero.sock"
         self._control: socket.socket | None = None
