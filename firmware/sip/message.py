@@ -452,7 +452,7 @@ def response_to(request: Request, status: int, reason: str = "", *, to_tag: str 
         if name in ("From", "Call-ID", "CSeq") or (with_route and name == "Record-Route"):
             fields.append((name, value))
         elif name == "To":
-            if to_tag and status > 100 and _tag_of(value) is None:
+            if to_tag and status > 100 and _to_tag_of(request, value) is None:
                 value += f";tag={to_tag}"
             fields.append((name, value))
     response = Response(status, reason or REASON_PHRASES.get(status, ""), Headers.received(fields))
@@ -460,7 +460,11 @@ def response_to(request: Request, status: int, reason: str = "", *, to_tag: str 
     return response
 
 
-def _tag_of(value: str) -> str | None:
+def _to_tag_of(request: Request, value: str) -> str | None:
+    try:
+        return request.to.tag  # read before, as a rule
+    except RemoteProtocolError:
+        pass
     try:
         return NameAddr.parse(value).tag
     except RemoteProtocolError:

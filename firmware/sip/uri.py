@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from dataclasses import replace as _replace
+from functools import lru_cache
 from typing import Any, Self
 
 from firmware.sip.abnf import (
@@ -69,8 +70,12 @@ class Uri:
     opaque: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> Uri:
         """Read a URI; RemoteProtocolError if it is none. Blanks around it are not part of it."""
+        return _read_before(text) if len(text) <= _SHORT else cls._read(text)
+
+    @classmethod
+    def _read(cls, text: str) -> Self:
         if plain := _plain.fullmatch(text):
             scheme, user, host, port_text, parameter_text = plain.groups()
             return cls(
@@ -200,6 +205,16 @@ def _parse_headers(text: str) -> tuple[tuple[str, str], ...]:
         if name:
             pairs.append((escape(name, _header_char), escape(value, _header_char)))
     return tuple(pairs)
+
+
+# A message has some five, and so has the next of the same phone. The two numbers bound what a flood leaves here.
+_SHORT = 120  # characters
+_KEPT = 256
+
+
+@lru_cache(maxsize=_KEPT)
+def _read_before(text: str) -> Uri:
+    return Uri._read(text)
 
 
 @dataclass(frozen=True, slots=True)
