@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -325,7 +326,9 @@ def _connection_class() -> Any:
 
         def received(self, data: bytes, source: Address) -> None:
             if self._host is not None:
-                self._host.datagram_received(data, source)
+                # aioice's reader stumbles over torn attributes in more ways than it says.
+                with contextlib.suppress(ValueError, struct.error, IndexError, KeyError):
+                    self._host.datagram_received(data, source)
 
         def data_received(self, data: bytes, component: int) -> None:
             self._agent._carried(data)

@@ -11,6 +11,8 @@ pytest.importorskip("aioice")
 
 import aioice
 import aioice.ice
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from firmware.media import ice
 from firmware.media.ice import IceAgent, Path
@@ -18,6 +20,7 @@ from firmware.media.ice_servers import IceServers
 from firmware.media.latch import Address
 from firmware.sdp.keying import IceDescription
 from tests.support.media import until
+from tests.support.suites import suite
 
 DOOR, PHONE, OTHER = ("192.0.2.1", 4000), ("192.0.2.2", 5000), ("192.0.2.3", 6000)
 
@@ -202,3 +205,31 @@ def test_what_of_aioice_is_private_is_still_there() -> None:
     assert list(inspect.signature(aioice.Connection.data_received).parameters) == ["self", "data", "component"]
     reflexive = inspect.signature(aioice.ice.server_reflexive_candidate)
     assert list(reflexive.parameters) == ["protocol", "stun_server"]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.integers(0, 5),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4),
+    st.integers(0, 400),
+    st.booleans(),
+)
+def test_whatever_is_done_to_stun_raises_nothing(
+    number: int, changes: list[tuple[int, int]], length: int, mend_length: bool
+) -> None:
+    paths = sorted(suite("aioice-stun-bin").glob("*.bin"))
+    data = bytearray(paths[number % len(paths)].read_bytes())
+    for at, octet in changes:
+        if data:
+            data[at % len(data)] = octet
+    data = data[: max(20, length)]
+    if mend_length and len(data) >= 20:
+        data[2:4] = (len(data) - 20).to_bytes(2, "big")
+
+    async def hears() -> None:
+        door = End(Street(), DOOR)
+        await door.agent.gather()
+        door.agent.receive(bytes(data), OTHER)
+        await door.agent.close()
+
+    run(hears())
