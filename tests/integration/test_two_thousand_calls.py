@@ -15,8 +15,8 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
-FIRST_CALLS, CALLS = 1500, 2000
-RATE = 100  # calls a second at most, one after the other: of a thousand transactions each lasts 3.2 s
+FIRST_CALLS, CALLS = 1000, 2000
+RATE = 40  # calls a second, which leave as many transactions behind from first to last: each lasts 3.2 s
 MOST_KB = 1024
 FORGOTTEN_S = 30
 NOBODY = [(["sip:nobody@127.0.0.1:9"], 5)]
@@ -27,6 +27,18 @@ def _own_kb(door: Portero) -> int:
     """Memory that is the station's alone: what it would give back if it ended."""
     lines = Path(f"/proc/{door.program.pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def _settled_kb(door: Portero) -> int:
+    """The same once it falls no more, while nothing is done: a command of doorctl alone lifts it for a moment."""
+    seen: list[int] = []
+
+    def falls_no_more() -> bool:
+        seen.append(_own_kb(door))
+        return len(seen) - seen.index(min(seen)) > 3
+
+    wait_until(falls_no_more, "memory falls no more", FORGOTTEN_S, 0.5)
+    return min(seen)
 
 
 def _held(door: Portero) -> dict[str, int]:
@@ -51,9 +63,8 @@ def test_two_thousand_calls_leave_no_call_file_thread_or_memory_behind(peers: Pe
     program = (sys.executable, "-m", "tests.support.busy_station")
     root = str(Path(__file__).parents[2])
     door = peers.portero(stages=NOBODY, sections=ALLOWING, program=program, environment={"PYTHONPATH": root})
-    idle = _held(door)
     _call(peers, door, FIRST_CALLS)
-    before_kb = _own_kb(door)
+    idle, before_kb = _held(door), _settled_kb(door)
 
     _call(peers, door, CALLS)
 
@@ -61,5 +72,6 @@ def test_two_thousand_calls_leave_no_call_file_thread_or_memory_behind(peers: Pe
         return all(count <= idle[name] for name, count in held.items())
 
     wait_until(lambda: no_more(_held(door)), f"the station holds {idle} again", FORGOTTEN_S, 1)
-    print(f"{before_kb} kB before, {_own_kb(door)} kB after {CALLS} calls")
-    wait_until(lambda: _own_kb(door) <= before_kb + MOST_KB, f"memory is back at {before_kb} kB", FORGOTTEN_S, 1)
+    after_kb = _settled_kb(door)
+    print(f"{before_kb} kB before, {after_kb} kB after {CALLS} calls")
+    assert after_kb <= before_kb + MOST_KB
