@@ -8,6 +8,7 @@ speaker's file anew.
 
 import array
 import audioop
+import functools
 import logging
 import math
 import os
@@ -137,6 +138,7 @@ class SimulatedAudio:
                 return tone(frequency_hz, self.rate_hz)
 
 
+@functools.lru_cache(maxsize=8)  # milliseconds of Python, at the start of every call
 def tone(frequency_hz: float, rate_hz: int) -> bytes:
     """One second of a sine of `TONE_PEAK`, S16LE; loops without a click, the frequency being rounded to 1 Hz."""
     step = 2 * math.pi * round(frequency_hz) / rate_hz

@@ -375,6 +375,7 @@ class Engine:
 
     def _ensure_thread(self) -> None:
         """Caller holds the lock."""
+        self._idle_ticks = 0
         if self._thread is None:
             thread = threading.Thread(target=self._run, args=(self._ending,), name="audio-tick", daemon=True)
             thread.start()  # where that fails, the next leg tries again
