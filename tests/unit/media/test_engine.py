@@ -521,3 +521,19 @@ def test_a_leg_that_finds_no_ports_at_the_new_address_stays_where_it_is() -> Non
         door.close()
 
     run(test)
+
+
+def test_the_card_stays_open_as_long_after_every_call_whatever_went_before() -> None:
+    async def scene() -> None:
+        card = ManualAudio()
+        engine = Engine(audio=lambda: card, call_soon=lambda done: done())
+        for _ in range(4):  # quiet for a while each time, never as long as it takes to end
+            leg = engine.open_leg("1.1", "127.0.0.1", lambda event: None, video=False)
+            leg.close()
+            card.step(15)
+            await until(lambda: not card._steps._value, "fifteen ticks are over")
+            assert card.started == 1
+        card.run_free()
+        engine.close()
+
+    asyncio.run(scene())
