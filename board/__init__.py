@@ -7,10 +7,12 @@ reads this too, so it needs nothing but the standard library. All of `[outputs]`
 
 import re
 import tomllib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from board.placement import Place, Reserved, check, chip_labels, machine, reservations
 from board.tables import Complaints, Table
 
 Pull = Literal["up", "down", "none"]
@@ -18,7 +20,7 @@ Pull = Literal["up", "down", "none"]
 _HERE = Path(__file__).parent
 _LINES_PER_CHIP = 512
 CAMERA_FORMS = ("auto", "h264", "mjpeg", "yuyv")
-_STABLE_NAMES = ("/dev/v4l/by-id/", "/dev/v4l/by-path/")
+_STABLE_NAMES = ("/dev/v4l/by-id/", "/dev/v4l/by-path/", "/dev/portero/")  # the last by our udev.rules
 _LEVEL_4_BLOCKS = 245_760  # of 16 by 16 pixels in a second: ITU-T H.264 table A-1; above it no monitor follows
 _OPPOSITE = {"up": "down", "down": "up"}
 
@@ -65,7 +67,11 @@ class AudioSpec:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A line that a button or a sensor is wired to. `active_low`: pressed is the low level."""
+    """A line that a button or a sensor is wired to. `active_low`: pressed is the low level.
+
+    In the file, `normally_closed = true` says that the contact is closed at rest and its pull makes the line active
+    when it opens, or its wire is cut.
+    """
 
     chip: str
     line: int
@@ -76,7 +82,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A line that switches a relay. `active_low`: the relay is on at the low level."""
+    """A line that switches a relay or a light. `active_low`: it is on at the low level."""
 
     chip: str
     line: int
@@ -91,27 +97,43 @@ class Board:
     audio: AudioSpec
     gpio: str  # the driver of all lines
     inputs: dict[str, Input]
-    outputs: dict[str, Output]
+    outputs: dict[str, Output]  # relays, the lock process's own
+    lights: dict[str, Output]
+    reserved: tuple[Reserved, ...]
+    watchdog: str  # the kernel module of the hardware's watchdog; empty where there is none to speak of
+
+    def beside(self, name: str) -> str:
+        """The text of another file of the board's folder ("cmdline.txt"); empty where it has none."""
+        file = self.file.parent / name
+        return file.read_text() if file.is_file() else ""
 
 
-def load(name_or_path: str) -> Board:
-    """The board of this name, or of the board.toml (or its folder) at this path. BoardError for what is wrong."""
+def load(name_or_path: str, compatible: Collection[str] | None = None) -> Board:
+    """The board of this name, or of the board.toml (or its folder) at this path. BoardError for what is wrong.
+
+    `compatible`: what the machine is, as its device tree says; None: this one.
+    """
     file = _find(name_or_path)
     complaints = Complaints(file)
     root = _read(file, complaints)
-    gpio, inputs, outputs = root.table("gpio"), root.table("inputs"), root.table("outputs")
+    gpio, inputs, outputs, lights = (root.table(key) for key in ("gpio", "inputs", "outputs", "lights"))
+    chips = chip_labels(root.table("chips"), machine() if compatible is None else compatible)
+    watchdog = root.table("watchdog")
     board = Board(
         name=file.parent.name if file.parent.parent == _HERE else str(file),
         file=file,
         camera=_camera(root.table("camera")) if "camera" in root else None,
         audio=_audio(root.table("audio"), file.parent),
         gpio=gpio.text("driver"),
-        inputs={name: _input(inputs.table(name)) for name in inputs},
-        outputs={name: _output(outputs.table(name)) for name in outputs},
+        inputs={name: _input(inputs.table(name), chips) for name in inputs},
+        outputs={name: _output(outputs.table(name), chips) for name in outputs},
+        lights={name: _output(lights.table(name), chips) for name in lights},
+        reserved=reservations(root.table("reserved"), chips),
+        watchdog=watchdog.text("module") if "watchdog" in root else "",
     )
-    gpio.finish()
-    root.finish()
-    _check_shared_lines(board, complaints)
+    for table in (gpio, watchdog, root):
+        table.finish()
+    check(places(board), board.reserved, complaints)
     if complaints.lines:
         raise BoardError(str(complaints))
     return board
@@ -126,7 +148,7 @@ class Outputs:
     wrong: str
 
 
-def load_outputs(name_or_path: str) -> Outputs:
+def load_outputs(name_or_path: str, compatible: Collection[str] | None = None) -> Outputs:
     """The outputs alone: a relay is released however wrong the rest of the board's file is.
 
     An output with anything wrong about it is left out, since with the wrong polarity the release would switch it
@@ -143,19 +165,20 @@ def load_outputs(name_or_path: str) -> Outputs:
     root = Table(values, "", complaints)
     driver = root.table("gpio").text("driver")
     table = root.table("outputs")
+    chips = chip_labels(root.table("chips"), machine() if compatible is None else compatible)
     lines: dict[str, Output] = {}
     for name in table:
         before = len(complaints.lines)
-        output = _output(table.table(name))
+        output = _output(table.table(name), chips)
         if len(complaints.lines) == before:
             lines[name] = output
     return Outputs(driver, lines, str(complaints))
 
 
 def _salvage(text: str) -> dict[str, Any]:
-    """`gpio` and `outputs` out of a file with a mistake in it: the tables that can be read by themselves. One that
-    stands there twice says nothing certain."""
-    found: dict[str, dict[str, Any]] = {"gpio": {}, "outputs": {}}
+    """`gpio`, `chips` and `outputs` out of a file with a mistake in it: the tables that can be read by themselves.
+    One that stands there twice says nothing certain."""
+    found: dict[str, dict[str, Any]] = {"gpio": {}, "chips": {}, "outputs": {}}
     twice: set[tuple[str, str]] = set()
     for part in re.split(r"^(?=[ \t]*\[)", text, flags=re.MULTILINE):
         try:
@@ -277,35 +300,56 @@ def _sound_card(table: Table) -> tuple[str, str, str]:
     return card, "", ""
 
 
-def _input(table: Table) -> Input:
-    chip, line, active_low = _place(table)
+def _input(table: Table, chips: Mapping[str, str]) -> Input:
+    chip, line, active_low = _place(table, chips)
     pull = table.text("pull", "none", among=("up", "down", "none"))
-    if pull == ("down" if active_low else "up"):
-        table.complain("pull", f'is "{pull}", which holds the input active; write "{_OPPOSITE[pull]}" or "none"')
+    _check_pull(table, active_low, pull)
     debounce_ms = table.integer("debounce_ms", 30, least=0, most=1000)
     table.finish()
     return Input(chip, line, active_low, pull, debounce_ms)  # type: ignore[arg-type]  # `among` has seen to it
 
 
-def _output(table: Table) -> Output:
-    output = Output(*_place(table))
+def _check_pull(table: Table, active_low: bool, pull: str) -> None:
+    active = "down" if active_low else "up"
+    if table.flag("normally_closed", False):
+        if pull == _OPPOSITE[active]:
+            table.complain("pull", f'is "{pull}": a cut wire goes unnoticed; write "{active}"')
+    elif pull == active:
+        table.complain(
+            "pull",
+            f'is "{pull}", which holds the input active; write "{_OPPOSITE[pull]}" or "none", or normally_closed = '
+            "true for a contact that opens",
+        )
+
+
+def _output(table: Table, chips: Mapping[str, str]) -> Output:
+    output = Output(*_place(table, chips))
     table.finish()
     return output
 
 
-def _place(table: Table) -> tuple[str, int, bool]:
+def _place(table: Table, chips: Mapping[str, str]) -> tuple[str, int, bool]:
+    chip = table.text("chip")
     return (
-        table.text("chip"),
+        chips.get(chip, chip),
         table.integer("line", least=0, most=_LINES_PER_CHIP - 1),
         table.flag("active_low", False),
     )
 
 
-def _check_shared_lines(board: Board, complaints: Complaints) -> None:
-    owners: dict[tuple[str, int], str] = {}
-    named: list[tuple[str, Input | Output]] = [(f"inputs.{name}", line) for name, line in board.inputs.items()]
-    named += [(f"outputs.{name}", line) for name, line in board.outputs.items()]
-    for key, line in named:
-        owner = owners.setdefault((line.chip, line.line), key)
-        if owner != key:
-            complaints.add(f"{key}.line", f'is line {line.line} of "{line.chip}", which {owner} has already')
+def places(board: Board) -> list[Place]:
+    """Every line of the board, as its functions stand in the file."""
+    found = [
+        Place(f"inputs.{name}", line.chip, line.line, line.active_low, "input", line.pull)
+        for name, line in board.inputs.items()
+    ]
+    outputs: tuple[tuple[str, Literal["relay", "light"], dict[str, Output]], ...] = (
+        ("outputs", "relay", board.outputs),
+        ("lights", "light", board.lights),
+    )
+    found += [
+        Place(f"{table}.{name}", line.chip, line.line, line.active_low, role)
+        for table, role, lines in outputs
+        for name, line in lines.items()
+    ]
+    return found

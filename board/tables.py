@@ -76,6 +76,15 @@ class Table:
             return least if default is None else default
         return value
 
+    def integers(self, key: str, *, least: int, most: int) -> tuple[int, ...]:
+        value = self._take(key, None)
+        if isinstance(value, list) and value:
+            whole = [part for part in value if isinstance(part, int) and least <= part <= most]
+            if len(whole) == len(value):
+                return tuple(whole)
+        self._wrong(key, value, f"a list of whole numbers from {least} to {most}")
+        return ()
+
     def number(self, key: str, default: float, *, least: float, most: float) -> float:
         value = self._take(key, default)
         if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
