@@ -16,6 +16,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,9 @@ def _bind_pair(host: str, ports: tuple[int, int] | None) -> tuple[socket.socket,
 
 
 def _resolve(host: str) -> tuple[int, tuple[object, ...]]:
+    with contextlib.suppress(OSError):  # a press waits for four of these: the usual kind without the resolver
+        socket.inet_pton(socket.AF_INET, host)
+        return socket.AF_INET, (host, 0)
     try:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror as error:
@@ -175,7 +179,14 @@ _MEDIA, _CONTROL = 0, 1  # index in the order of joining the group
 
 
 def _attach(sock: socket.socket, payload_types: tuple[int, ...]) -> None:
-    """Select by `version != 2 or payload type in payload_types`."""
+    count, code = _program(payload_types)
+    # struct sock_fprog: the count, padding to a pointer's alignment, the pointer; copied by the kernel.
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", count, code.buffer_info()[0]))
+
+
+@lru_cache(maxsize=8)
+def _program(payload_types: tuple[int, ...]) -> "tuple[int, array[int]]":
+    """(instructions, their bytes) that select by `version != 2 or payload type in payload_types`."""
     count = len(payload_types)
     program = [
         (_LOAD_BYTE, 0, 0, 0),
@@ -187,10 +198,4 @@ def _attach(sock: socket.socket, payload_types: tuple[int, ...]) -> None:
     for index, payload_type in enumerate(payload_types):
         program.append((_JUMP_EQUAL, count - index, 0, payload_type))
     program += [(_RETURN, 0, 0, _MEDIA), (_RETURN, 0, 0, _CONTROL)]
-    code = array("B", b"".join(struct.pack("=HBBI", *line) for line in program))
-    # struct sock_fprog: the count, padding to a pointer's alignment, the pointer; copied by the kernel.
-    sock.setsockopt(
-        socket.SOL_SOCKET,
-        _SO_ATTACH_REUSEPORT_CBPF,
-        struct.pack("@HP", len(program), code.buffer_info()[0]),
-    )
+    return len(program), array("B", b"".join(struct.pack("=HBBI", *line) for line in program))
