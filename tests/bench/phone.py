@@ -61,7 +61,7 @@ class Talk:
 
 class Phone:
     def __init__(self, host: str = "127.0.0.1", user: str = "monitor") -> None:
-        self._sip = _stamped_socket(host)
+        self._sip = stamped_socket(host)
         self.rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.rtp.bind((host, 0))
         self.host, self.port = self._sip.getsockname()
@@ -164,12 +164,7 @@ class Phone:
     def _receive(self) -> Message:
         data = b"\0"
         while data[:1] < b"\4":  # a registered station's STUN, of which this registrar knows nothing
-            data, ancillary, _, source = self._sip.recvmsg(65536, 64)
-        now_s, real_s = time.monotonic(), time.time()
-        for level, kind, value in ancillary:
-            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESPEC.unpack(value)
-                now_s -= real_s - (seconds + nanoseconds / 1e9)
+            data, now_s, source = receive_stamped(self._sip)
         head, _, body = data.partition(b"\r\n\r\n")
         first, *rest = head.decode().split("\r\n")
         fields = tuple((name.strip().lower(), value.strip()) for name, _, value in (x.partition(":") for x in rest))
@@ -225,12 +220,12 @@ class Phone:
 
 
 class Talker(threading.Thread):
-    """Sends a frame each 20 ms to `talk` and counts what comes back, until stopped."""
+    """Sends a frame each 20 ms to `talk` until stopped, and counts what comes back unless somebody else listens."""
 
-    def __init__(self, phone: Phone, talk: Talk, payload_type: int = 0) -> None:
+    def __init__(self, phone: Phone, talk: Talk, payload_type: int = 0, *, listens: bool = True) -> None:
         super().__init__(daemon=True)
         assert talk.rtp is not None
-        self._phone, self._to, self._payload_type = phone, talk.rtp, payload_type
+        self._phone, self._to, self._payload_type, self._listens = phone, talk.rtp, payload_type, listens
         self._stopping = threading.Event()
         self.received = 0
 
@@ -239,7 +234,8 @@ class Talker(threading.Thread):
         while not self._stopping.wait(max(0.0, next_s - time.monotonic())):
             next_s += 0.02
             self._phone.send_sound(self._to, payload_type=self._payload_type)
-            self.received += self._phone.drain()
+            if self._listens:
+                self.received += self._phone.drain()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -268,9 +264,25 @@ def _bare(contact: str) -> str:
     return match[1] if match else contact.partition(";")[0]
 
 
-def _stamped_socket(host: str) -> socket.socket:
+def stamps(sock: socket.socket) -> None:
+    """From now on the kernel notes when each datagram came."""
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+def receive_stamped(sock: socket.socket) -> tuple[bytes, float, tuple[str, int]]:
+    """A datagram of such a socket, when it came on the monotonic clock, and its source."""
+    data, ancillary, _, source = sock.recvmsg(65536, 64)
+    now_s, real_s = time.monotonic(), time.time()
+    for level, kind, value in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(value)
+            now_s -= real_s - (seconds + nanoseconds / 1e9)
+    return data, now_s, source
+
+
+def stamped_socket(host: str) -> socket.socket:
     made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    stamps(made)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     made.bind((host, 0))
     return made

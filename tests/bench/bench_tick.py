@@ -1,0 +1,159 @@
+"""How late the audio tick comes while the control thread is busy, by the packets on the wire.
+
+A call with sound and picture; meanwhile `doorctl status` is asked for without a pause and OPTIONS come as fast as
+they are answered, so that the control thread never rests. Lateness is how much later than its best neighbours
+within a second, on a grid of 20 ms, a packet came; the stamps are the kernel's. The peers: the same call while
+nothing else happens, and a bare thread of another process that sends a packet each 20 ms.
+"""
+
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from tests.bench.measure import percentile
+from tests.bench.phone import Phone, Talker, receive_stamped, stamped_socket, stamps
+from tests.bench.programs import Station, scratch_folder
+from tests.bench.report import Row
+from tests.support.processes import Program
+
+SECONDS = 30.0
+MARK_MS = 3.0
+_PERIOD_S = 0.02
+_WINDOW = 50  # packets, a second: a clock that drifts by 100 ppm moves 0.1 ms in it
+
+_METRONOME = """
+import socket, sys, time
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+next_s = time.monotonic()
+while True:
+    next_s += 0.02
+    time.sleep(max(0.0, next_s - time.monotonic()))
+    out.sendto(b"tick", ("127.0.0.1", int(sys.argv[1])))
+"""
+
+
+def run() -> list[Row]:
+    with ExitStack() as stack:
+        phone = Phone()
+        stack.callback(phone.close)
+        station = Station(stack.enter_context(scratch_folder()), phone.uri)
+        stack.callback(station.stop)
+        station.start()
+        station.press()
+        talk = phone.answer(phone.wait("INVITE", 5), phone.sdp(video=True))
+        listener = _Listener(phone.rtp)
+        talker = Talker(phone, talk, payload_type=8, listens=False)
+        talker.start()
+        stack.callback(talker.stop)
+        listener.hear(2.0, _is_sound)  # the buffers have found their depth
+        idle = lateness_ms(listener.hear(SECONDS, _is_sound))
+        with _Busy(station) as busy:
+            loaded = lateness_ms(listener.hear(SECONDS, _is_sound))
+        bare = lateness_ms(_metronome(stack))
+    rows = []
+    for share in (0.5, 0.99, 0.999):
+        ours, peer = percentile(loaded, share), percentile(bare, share)
+        mark, ok = (f"<= {MARK_MS:g}", ours <= MARK_MS) if share == 0.99 else ("", None)
+        rows.append(
+            Row(f"tick late, control thread busy, p{share * 100:g}", ours, peer, ours / peer, "ms", mark, ok)
+        )
+    rows.append(Row("tick late, control thread idle, p99", percentile(idle, 0.99), unit="ms"))
+    rows.append(Row("requests answered meanwhile, OPTIONS and status", busy.answered / SECONDS, unit="1/s"))
+    return rows
+
+
+def lateness_ms(arrivals: list[float]) -> list[float]:
+    """Each packet's, beside the earliest of the second around it once all are moved onto one moment."""
+    first = arrivals[0]
+    phases = []
+    number = 0
+    for before, at_s in zip([first, *arrivals], arrivals, strict=False):
+        number += round((at_s - before) / _PERIOD_S) if at_s != first else 0
+        phases.append(at_s - first - number * _PERIOD_S)
+    late = []
+    for index, phase in enumerate(phases):
+        low = max(0, min(index - _WINDOW // 2, len(phases) - _WINDOW))
+        late.append((phase - min(phases[low : low + _WINDOW])) * 1000)
+    return late
+
+
+def _is_sound(packet: bytes) -> bool:
+    return packet[1] & 0x7F == 8
+
+
+class _Listener:
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        stamps(sock)
+
+    def hear(self, seconds: float, wanted: Callable[[bytes], bool]) -> list[float]:
+        """When the packets that are wanted arrived, in order."""
+        self._socket.settimeout(1)
+        arrivals = []
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            data, at_s, _ = receive_stamped(self._socket)
+            if wanted(data):
+                arrivals.append(at_s)
+        return arrivals
+
+
+class _Busy:
+    """Keeps the control thread at work: one asks for the status, one sends OPTIONS, each as soon as answered."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._ask, self._options)]
+        self.answered = 0
+
+    def __enter__(self) -> "_Busy":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _ask(self) -> None:
+        while not self._stopping.is_set():
+            self._station.ask("status")
+            self.answered += 1
+
+    def _options(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect(("127.0.0.1", self._station.port))
+            sock.settimeout(0.5)
+            host, port = sock.getsockname()
+            while not self._stopping.is_set():
+                token = secrets.token_hex(8)
+                sock.send(
+                    (
+                        f"OPTIONS sip:door@127.0.0.1 SIP/2.0\r\n"
+                        f"Via: SIP/2.0/UDP {host}:{port};branch=z9hG4bK{token};rport\r\nMax-Forwards: 70\r\n"
+                        f"From: <sip:busy@{host}>;tag={token}\r\nTo: <sip:door@127.0.0.1>\r\n"
+                        f"Call-ID: {token}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+                    ).encode()
+                )
+                try:
+                    sock.recv(4096)
+                except TimeoutError:
+                    continue
+                self.answered += 1
+
+
+def _metronome(stack: ExitStack) -> list[float]:
+    sock = stack.enter_context(stamped_socket("127.0.0.1"))
+    command = [sys.executable, "-c", _METRONOME, str(sock.getsockname()[1])]
+    program = Program("metronome", command, stack.enter_context(scratch_folder()))
+    stack.callback(program.stop)
+    program.start()
+    sock.settimeout(5)
+    sock.recv(16)
+    return _Listener(sock).hear(SECONDS, lambda _: True)
