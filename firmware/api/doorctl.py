@@ -10,33 +10,22 @@ import io
 import json
 import os
 import shutil
-import socket
-import stat
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from firmware.api.client import Json, NotRunning, Refused, Station
+from firmware.api.places import RUN_DIR, folders
+from firmware.api.text import moment, say, sound_lines, status_lines
 
 if TYPE_CHECKING:
     from firmware.store import StoredEvents
 
 DONE, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
-MOST_DEMOS = 9  # of one user at a time
-RUN_DIR, STATE_DIR = "/run/portero", "/var/lib/portero"
-ANSWER_S = 10.0  # the station answers within milliseconds, an unlock within two seconds
 CHECK_S = 60.0  # a calibration plays for thirteen seconds and computes on a slow board
 LAST_STEPS = 100  # of SIP, where no number is given
-
-Json = dict[str, Any]
-
-
-class Refused(Exception):
-    """The station, or the store, said no. The text is for the technician."""
-
-
-class NotRunning(Exception):
-    """No station listens. The text says where it was looked for and what to do."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -156,7 +145,7 @@ def _complain(arguments: argparse.Namespace, text: str, code: int) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    run_dir, state_dir = _folders(arguments)
+    run_dir, state_dir = folders(arguments.config, arguments.run_dir)
     if arguments.verb == "call" and arguments.stats:
         return _show_quality(arguments, run_dir)
     if arguments.verb == "call" and not arguments.target:
@@ -172,7 +161,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if getattr(arguments, "since", None) == 0:
         request["since"] = 0
     try:
-        station = _Station(run_dir)
+        station = Station(run_dir)
     except NotRunning as error:
         if arguments.verb not in ("events", "why") or getattr(arguments, "follow", False):
             raise
@@ -196,124 +185,6 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         _print(arguments.verb, result)
     return FAILED if arguments.verb == "audio" and not result["ok"] else DONE
-
-
-# --- the station ---------------------------------------------------------------------------------------------
-
-
-def demo_folders() -> list[Path]:
-    """Where each `portero demo` of this user keeps its station; the first takes the first, and so on."""
-    first = Path(os.environ.get("TMPDIR", "/tmp")) / f"portero-demo-{os.getuid()}"  # noqa: S108 — owner is checked
-    return [first, *(first.with_name(f"{first.name}-{n}") for n in range(2, MOST_DEMOS + 1))]
-
-
-def ours(folder: Path) -> bool:
-    """Whether a folder in a place that everybody may write to is ours, and no link to another one."""
-    try:
-        status = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
-
-
-def demo_folder() -> Path | None:
-    """The demo that doorctl means on a machine without an installed station: the first that runs, else the first
-    whose events are still there."""
-    there = [folder for folder in demo_folders() if ours(folder)]
-    for folder in there:
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(os.fspath(folder / "run" / "portero.sock"))
-            except OSError:
-                continue
-            return folder
-    return there[0] if there else None
-
-
-def _folders(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    """(run_dir, state_dir): from --config, the environment, or where the packages put them; else a demo's."""
-    run_dir, state_dir = os.environ.get("PORTERO_RUN_DIR", RUN_DIR), os.environ.get("PORTERO_STATE_DIR", STATE_DIR)
-    # An empty folder is no station: a start that failed may have left it.
-    installed = any(map(os.path.exists, (f"{RUN_DIR}/portero.sock", f"{STATE_DIR}/events.sqlite")))
-    if not arguments.config and "PORTERO_RUN_DIR" not in os.environ and not installed:
-        demo = demo_folder()
-        if demo is not None:  # of ours: nobody else may lend us a station
-            run_dir, state_dir = os.fspath(demo / "run"), os.fspath(demo / "state")
-    if arguments.config:
-        import tomllib
-
-        try:
-            with open(arguments.config, "rb") as stream:
-                station = tomllib.load(stream).get("station", {})
-        except (OSError, ValueError) as error:
-            raise Refused(f"{arguments.config}: {error}; portero check-config says more") from None
-        run_dir, state_dir = station.get("run_dir", RUN_DIR), station.get("state_dir", STATE_DIR)
-    return Path(arguments.run_dir or run_dir), Path(state_dir)
-
-
-class _Station:
-    """A connection to the running station."""
-
-    def __init__(self, run_dir: Path) -> None:
-        path = run_dir / "portero.sock"
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(ANSWER_S)
-        self._buffer = b""
-        try:
-            self.socket.connect(os.fspath(path))
-        except OSError as error:
-            self.socket.close()
-            if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-                raise NotRunning(
-                    f"the station is not running (nothing listens on {path}); start it with systemctl start "
-                    "portero, or name its folder with --run-dir"
-                ) from None
-            if isinstance(error, PermissionError):
-                raise Refused(
-                    f"{path}: this user may not command the station; use sudo, or join the socket's group"
-                ) from None
-            raise Refused(f"{path}: {error.strerror or error}") from None
-
-    def ask(self, request: Json) -> Any:
-        """The result of one request. Raises Refused with the station's own words."""
-        try:
-            self.socket.sendall(json.dumps(request).encode() + b"\n")
-            answer = self._line()
-        except TimeoutError:
-            raise Refused(f"the station did not answer within {ANSWER_S:.0f} s; see its journal") from None
-        except ConnectionError:
-            answer = None
-        if answer is None:
-            raise Refused("the station hung up; see its journal")
-        if "result" not in answer:
-            raise Refused(answer.get("error") or answer.get("end") or "the station gave no answer")
-        return answer["result"]
-
-    def follow(self) -> Iterator[Json]:
-        """The lines that come from now on. BrokenPipeError when our own reader is gone."""
-        import select
-
-        self.socket.settimeout(None)
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        poll.register(sys.stdout.fileno(), 0)  # a closed pipe is told while nothing happens at the door, too
-        while True:
-            if b"\n" not in self._buffer and sys.stdout.fileno() in dict(poll.poll()):
-                raise BrokenPipeError
-            line = self._line()
-            if line is None:
-                return
-            yield line
-
-    def _line(self) -> Json | None:
-        while b"\n" not in self._buffer:
-            data = self.socket.recv(65536)
-            if not data:
-                return None
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        answer: Json = json.loads(line)
-        return answer
 
 
 def _from_store(arguments: argparse.Namespace, state_dir: Path, not_running: NotRunning) -> int:
@@ -359,7 +230,7 @@ def _explained(stored: "StoredEvents", press: int) -> Json:
 # --- for people ----------------------------------------------------------------------------------------------
 
 
-def _print_events(arguments: argparse.Namespace, events: list[Json], station: _Station | None) -> int:
+def _print_events(arguments: argparse.Namespace, events: list[Json], station: Station | None) -> int:
     """The events, and with --follow those to come, one on a line."""
     from firmware.diagnostics.wording import describe
     from firmware.event_json import from_json
@@ -370,7 +241,7 @@ def _print_events(arguments: argparse.Namespace, events: list[Json], station: _S
             return
         record = from_json(event)
         press = event.get("leg") or event.get("press") or ""
-        _say(f"{event['seq']:>7}  {_moment(event['time'])}  {press:>6}  {describe(record.event)}")
+        say(f"{event['seq']:>7}  {moment(event['time'])}  {press:>6}  {describe(record.event)}")
 
     for event in events:
         show(event)
@@ -387,7 +258,7 @@ def _print_events(arguments: argparse.Namespace, events: list[Json], station: _S
     raise Refused("the station hung up; see its journal")
 
 
-def _write_pictures(arguments: argparse.Namespace, picture: Json, station: _Station) -> int:
+def _write_pictures(arguments: argparse.Namespace, picture: Json, station: Station) -> int:
     """The picture, and with --follow those to come. What is said of one goes to where no picture goes."""
     from base64 import b64decode
 
@@ -409,11 +280,11 @@ def _write_pictures(arguments: argparse.Namespace, picture: Json, station: _Stat
         if arguments.json:
             print(json.dumps({"file": arguments.file, "bytes": len(data), **one}), flush=True)
         elif not number:
-            _say(f"{arguments.file}: {one['width']}x{one['height']}, {len(data) / 1000:.0f} kB")
+            say(f"{arguments.file}: {one['width']}x{one['height']}, {len(data) / 1000:.0f} kB")
     return DONE
 
 
-def _print_sip(arguments: argparse.Namespace, result: Json, station: _Station) -> int:
+def _print_sip(arguments: argparse.Namespace, result: Json, station: Station) -> int:
     """The trace, and with --follow what comes: as JSON lines, as a capture file, or drawn."""
     header, entries = result["header"], result["entries"]
     if arguments.json:
@@ -435,7 +306,7 @@ def _print_sip(arguments: argparse.Namespace, result: Json, station: _Station) -
         stream.flush()
         if arguments.pcap != "-":
             stream.close()
-            _say(f"{arguments.pcap} is written; open it with Wireshark, or tshark -r {arguments.pcap}")
+            say(f"{arguments.pcap} is written; open it with Wireshark, or tshark -r {arguments.pcap}")
         return DONE
     from firmware.diagnostics import ladder
 
@@ -447,19 +318,19 @@ def _print_sip(arguments: argparse.Namespace, result: Json, station: _Station) -
         ladder.UNICODE if (sys.stdout.encoding or "").lower().startswith("utf") else ladder.ASCII,
         result["names"],
     )
-    _say(*drawing.draw(entries))
+    say(*drawing.draw(entries))
     if not entries:
         print("doorctl: nothing was sent or received yet", file=sys.stderr)
     sys.stdout.flush()
     if arguments.follow:
         for entry in _followed(arguments, [], station):
-            _say(*drawing.feed(entry))
+            say(*drawing.feed(entry))
             sys.stdout.flush()
     return DONE
 
 
 def _followed(
-    arguments: argparse.Namespace, entries: list[Json], station: _Station, name: str = "entry"
+    arguments: argparse.Namespace, entries: list[Json], station: Station, name: str = "entry"
 ) -> Iterator[Json]:
     """The entries, and with --follow those to come."""
     yield from entries
@@ -476,33 +347,27 @@ def _followed(
 def _print(verb: str, result: Json) -> None:
     match verb:
         case "status":
-            _say(*status_lines(result))
+            say(*status_lines(result))
         case "why":
             from firmware.diagnostics.why import Timeline, render
 
-            _say(*render(Timeline.from_dict(result)).split("\n"))
+            say(*render(Timeline.from_dict(result)).split("\n"))
         case "press":
-            _say(f"press {result['press']}: {result['button']} rings; doorctl why shows how it goes")
+            say(f"press {result['press']}: {result['button']} rings; doorctl why shows how it goes")
         case "call":
-            _say(f"press {result['press']}: calling {result['target']}")
+            say(f"press {result['press']}: calling {result['target']}")
         case "message":
-            _say(f"text sent to {result['target']}; doorctl events tells whether it arrived")
+            say(f"text sent to {result['target']}; doorctl events tells whether it arrived")
         case "hangup":
-            _say(f"press {result['press']}: ended")
+            say(f"press {result['press']}: ended")
         case "keys":
-            _say(f"press {result['press']}: {result['keys']} keys pressed")
+            say(f"press {result['press']}: {result['keys']} keys pressed")
         case "unlock":
-            _say(f"{result['door']} is open for {result['pulse_ms'] / 1000:g} s")
+            say(f"{result['door']} is open for {result['pulse_ms'] / 1000:g} s")
         case "audio":
-            _say(*sound_lines(result))
+            say(*sound_lines(result))
         case "nat":
-            _say(*result["words"])
-
-
-def _say(*lines: str) -> None:
-    """Print lines that may hold a stranger's words: a caller's name must not command the technician's terminal."""
-    for line in lines:
-        print("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line))
+            say(*result["words"])
 
 
 def _show_quality(arguments: argparse.Namespace, run_dir: Path) -> int:
@@ -510,7 +375,7 @@ def _show_quality(arguments: argparse.Namespace, run_dir: Path) -> int:
     from firmware.api import call_stats
 
     before, before_s = None, 0.0
-    station = _Station(run_dir)
+    station = Station(run_dir)
     with station.socket:
         while True:
             quality, now_s = station.ask({"verb": "quality"}), time.monotonic()
@@ -519,116 +384,12 @@ def _show_quality(arguments: argparse.Namespace, run_dir: Path) -> int:
             else:
                 if arguments.follow and sys.stdout.isatty():
                     print("\x1b[H\x1b[2J", end="")
-                _say(*call_stats.lines(quality, before, now_s - before_s, plot=arguments.plot))
+                say(*call_stats.lines(quality, before, now_s - before_s, plot=arguments.plot))
                 sys.stdout.flush()
             if not arguments.follow:
                 return DONE
             before, before_s = quality, now_s
             time.sleep(1.0)
-
-
-def sound_lines(check: Json) -> Iterator[str]:
-    """`doorctl audio` as text."""
-    yield f"Street noise       {check['noise_db']:.0f} dBFS"
-    if check["delay_ms"] is not None:
-        coupling = f"{check['coupling_db']:+.0f} dB against what is played"
-        yield f"Speaker heard      after {check['delay_ms']:.0f} ms, {coupling}"
-    if check["margin_db"] is not None:
-        yield f"Far end's own echo {check['margin_db']:.0f} dB below its voice (canceller: {check['canceller']})"
-    if check.get("saved"):
-        yield (
-            f"Set                speaker {check['level_db']:+.1f} dB, ceiling {check['ceiling_db']:.1f} dBFS, "
-            f"canceller {check['reference_delay_ms']:.0f} ms late"
-        )
-    for wrong in check["wrong"]:
-        yield f"Wrong: {wrong}"
-    yield "All is well" if check["ok"] else "Not calibrated" if check.get("saved") is False else "Not well"
-
-
-def status_lines(status: Json) -> Iterator[str]:
-    """`doorctl status` as text."""
-    running = _span(status["uptime_s"])
-    yield f"{status['name']}: Portero {status['version']} on {status['board']}, running for {running}"
-    yield f"listens on {', '.join(status['listen']) or 'nothing'}"
-    if not status["lock_process"]:
-        yield "portero-door is not connected: no door opens"
-    if status["locked_out_s"]:
-        yield f"codes are locked for {status['locked_out_s']:.0f} s after too many wrong ones"
-    yield from _table("Accounts", [_account_row(account) for account in status["accounts"]])
-    if status.get("users"):
-        yield from _table("Users", [row for user in status["users"] for row in _user_rows(user)])
-    levels = {True: "open (relay on)", False: "closed (relay off)", None: "unknown: portero-door is away"}
-    yield from _table("Doors", [[door["name"], levels[door["active"]]] for door in status["doors"]])
-    yield from _table(
-        "Calls",
-        [
-            [call["leg"], call["party"], call["direction"], f"{call['state']} for {_span(call['since_s'])}"]
-            for call in status["calls"]
-        ],
-    )
-    yield from _table(
-        "Faults",
-        [
-            [_moment(fault["since"]), fault["where"], f"{fault['what']}; {fault['remedy']}"]
-            for fault in status["faults"]
-        ],
-    )
-    press = status["last_press"]
-    if press is None:
-        yield "Last press  none yet"
-    else:
-        outcome = f"{press['outcome']}: {press['reason']}" if press["reason"] else press["outcome"] or "going on"
-        what = f"{press['button']} ({press['source']})"
-        yield f"Last press  {press['press']}  {_moment(press['time'])}  {what}  {outcome}"
-
-
-def _user_rows(user: Json) -> list[list[str]]:
-    """A line for each phone of a user of the house."""
-    name = f"{user['name']} ({user['display_name']})" if user["display_name"] else user["name"]
-    rows = [
-        [name, phone["source"], f"for {_span(phone['expires_s'])} more", phone["agent"]] for phone in user["phones"]
-    ]
-    return rows or [[name, "not registered", "", ""]]
-
-
-def _account_row(account: Json) -> list[str]:
-    state = account["state"]
-    if account["status"] and state != "registered":
-        state += f": {account['status']} {account['reason']}"
-    elif account["reason"] and state != "registered":
-        state += f": {account['reason']}"
-    if state == "registered" and account.get("server"):
-        state += f" at {account['server']}"
-    if account["retry_s"] and state.startswith("failed"):
-        state += f"; next attempt within {_span(account['retry_s'])}"
-    return [account["name"], account["address"], state, f"for {_span(account['since_s'])}"]
-
-
-def _table(title: str, rows: list[list[str]]) -> Iterator[str]:
-    """Rows with aligned columns under a title; the title alone says that there are none."""
-    if not rows:
-        yield f"{title}  none"
-        return
-    yield title
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        yield ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
-
-
-def _moment(unix_s: float) -> str:
-    """Local time with milliseconds."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s)) + f".{int(unix_s * 1000) % 1000:03}"
-
-
-def _span(seconds: float) -> str:
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 if __name__ == "__main__":

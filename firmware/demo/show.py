@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from firmware.api.doorctl import MOST_DEMOS, demo_folder, demo_folders, ours
+from firmware.api.places import MOST_DEMOS, demo_folder, demo_folders, ours
 from firmware.demo.monitor import IndoorMonitor
 
 CODE = "2580"

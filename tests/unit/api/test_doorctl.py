@@ -1,6 +1,5 @@
 """`doorctl` as a process: what it prints, its JSON, and its exit status."""
 
-import argparse
 import asyncio
 import contextlib
 import dataclasses
@@ -15,7 +14,7 @@ from typing import Any, get_args
 
 import pytest
 
-from firmware.api import doorctl as doorctl_module
+from firmware.api import places
 from firmware.diagnostics import why
 from firmware.station import status
 from firmware.station.events import ButtonPressed, EventStream, IncomingRefused, PressEnded
@@ -135,12 +134,11 @@ def test_a_demo_is_found_although_an_installed_station_has_left_an_empty_folder(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     for name in ("PORTERO_RUN_DIR", "PORTERO_STATE_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(doorctl_module, "RUN_DIR", str(installed))
-    monkeypatch.setattr(doorctl_module, "STATE_DIR", str(installed))
-    arguments = argparse.Namespace(config=None, run_dir=None)
-    assert doorctl_module._folders(arguments) == (demo / "run", demo / "state")
+    monkeypatch.setattr(places, "RUN_DIR", str(installed))
+    monkeypatch.setattr(places, "STATE_DIR", str(installed))
+    assert places.folders(None, None) == (demo / "run", demo / "state")
     (installed / "portero.sock").touch()
-    assert doorctl_module._folders(arguments) == (installed, installed)
+    assert places.folders(None, None) == (installed, installed)
 
 
 def stored_visit(folder: Path) -> None:
@@ -315,7 +313,8 @@ def test_a_command_starts_with_the_standard_library_alone(tmp_path: Path) -> Non
         " ('firmware', 'msgspec', 'asyncio', 'sqlite3', 'av', 'gpiozero', 'ssl')))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.split() == ["firmware", "firmware.api", "firmware.api.doorctl"]
+    ours = ("client", "doorctl", "places", "text")
+    assert out.split() == ["firmware", "firmware.api", *(f"firmware.api.{name}" for name in ours)]
 
 
 def test_a_sound_check_is_told_line_by_line_and_its_status_says_whether_all_is_well(house: Any) -> None:

@@ -1,6 +1,6 @@
 """`doorctl status` and the users of the house."""
 
-from firmware.api.doorctl import status_lines
+from firmware.api.text import status_lines
 from firmware.station.status import PhoneStatus, Status, UserStatus
 
 STATUS = Status(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware.api.doorctl import MOST_DEMOS, demo_folder
+from firmware.api.places import MOST_DEMOS, demo_folder
 from firmware.demo.show import _own_place
 
 
