@@ -100,6 +100,7 @@ class Board:
     outputs: dict[str, Output]  # relays, the lock process's own
     lights: dict[str, Output]
     reserved: tuple[Reserved, ...]
+    machines: tuple[str, ...]  # by device tree, those that [chips] names; empty: any
     watchdog: str  # the kernel module of the hardware's watchdog; empty where there is none to speak of
 
     def beside(self, name: str) -> str:
@@ -117,7 +118,8 @@ def load(name_or_path: str, compatible: Collection[str] | None = None) -> Board:
     complaints = Complaints(file)
     root = _read(file, complaints)
     gpio, inputs, outputs, lights = (root.table(key) for key in ("gpio", "inputs", "outputs", "lights"))
-    chips = chip_labels(root.table("chips"), machine() if compatible is None else compatible)
+    named = root.table("chips")
+    chips = chip_labels(named, machine() if compatible is None else compatible)
     watchdog = root.table("watchdog")
     board = Board(
         name=file.parent.name if file.parent.parent == _HERE else str(file),
@@ -129,6 +131,7 @@ def load(name_or_path: str, compatible: Collection[str] | None = None) -> Board:
         outputs={name: _output(outputs.table(name), chips) for name in outputs},
         lights={name: _output(lights.table(name), chips) for name in lights},
         reserved=reservations(root.table("reserved"), chips),
+        machines=tuple(dict.fromkeys(part for name in named for part in named.table(name))),
         watchdog=watchdog.text("module") if "watchdog" in root else "",
     )
     for table in (gpio, watchdog, root):

@@ -63,6 +63,7 @@ class AlsaAudio:
         capture_pcm: str = "",
         playback_pcm: str = "",
         open_pcm: OpenPcm | None = None,
+        find: Callable[[str], str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rate_hz = rate_hz
@@ -70,6 +71,7 @@ class AlsaAudio:
         self._card = card
         self._names: dict[Direction, str] = {"capture": capture_pcm, "playback": playback_pcm}
         self._open_pcm = open_pcm or _open
+        self._find = find or find_card
         self._clock = clock
         self._frame_bytes = rate_hz * FRAME_MS // 1000 * 2
         self._capture: Pcm | None = None
@@ -172,6 +174,13 @@ class AlsaAudio:
             if ready and capture.polldescriptors_revents(ready):
                 return True
 
+    def try_direction(self, direction: Direction) -> str:
+        """Open one direction and close it: how it went, in words. AudioError if it does not."""
+        pcm, period = self._direction(direction)
+        converts = str(pcm.info().get("name", "")).startswith("plughw:")
+        pcm.close()
+        return f"periods of {period}" + (", converted by plughw" if converts else "")
+
     # --- opening -------------------------------------------------------------------------------------------
 
     def _direction(self, direction: Direction) -> tuple[Pcm, int]:
@@ -179,7 +188,7 @@ class AlsaAudio:
         name = self._names[direction]
         if name:
             return self._checked(name, direction)
-        card = find_card(self._card)
+        card = self._find(self._card)
         try:
             return self._checked(f"hw:CARD={card}", direction)
         except _Unsuited:

@@ -87,7 +87,7 @@ class Sensor:
         package = _load()
         heaps = any(map(os.path.exists, DMA_HEAPS))
         cameras = package.Picamera2.global_camera_info()
-        number = self._number(cameras)
+        number = _number(cameras, self.which)
         device = _adapted(package, heaps=heaps)(number)
         try:
             wanted = {"size": (self.width, self.height), "format": "YUV420"}
@@ -115,14 +115,22 @@ class Sensor:
         duration_us = round(1e6 / frame_rate)
         return {"FrameDurationLimits": (duration_us, duration_us)}
 
-    def _number(self, cameras: list[dict[str, Any]]) -> int:
-        for number, camera in enumerate(cameras):
-            if self.which in str(camera.get("Id", "")) or self.which in str(camera.get("Model", "")):
-                return number
-        there = ", ".join(f"{camera.get('Model')} at {camera.get('Id')}" for camera in cameras)
-        if there:
-            raise CameraError(f'no camera is named "{self.which}"; there are {there}')
-        raise CameraError("libcamera finds no camera; check the flat cable, and dtoverlay in config.txt")
+
+def find(which: str) -> str:
+    """Model and place of the camera that `which` names. CameraError where there is none."""
+    cameras = _load().Picamera2.global_camera_info()
+    camera = cameras[_number(cameras, which)]
+    return f"{camera.get('Model')} at {camera.get('Id')}"
+
+
+def _number(cameras: list[dict[str, Any]], which: str) -> int:
+    for number, camera in enumerate(cameras):
+        if which in str(camera.get("Id", "")) or which in str(camera.get("Model", "")):
+            return number
+    there = ", ".join(f"{camera.get('Model')} at {camera.get('Id')}" for camera in cameras)
+    if there:
+        raise CameraError(f'no camera is named "{which}"; there are {there}')
+    raise CameraError("libcamera finds no camera; check the flat cable, and dtoverlay in config.txt")
 
 
 class BoardEncodedCamera:

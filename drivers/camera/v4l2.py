@@ -66,7 +66,7 @@ class _Device:
 
     def open(self) -> None:
         if self._container == "v4l2" and not Path(self._device).exists():
-            raise CameraError(f"{self._device} is missing; {_present()}")
+            raise CameraError(f"{self._device} is missing; {present()}")
         import av  # noqa: F401 — this is what takes time
 
     def close(self) -> None:
@@ -163,6 +163,7 @@ def _why(error: "FFmpegError", form: str) -> str:
     return error.strerror or str(error)
 
 
-def _present() -> str:
+def present() -> str:
+    """The USB cameras that are there, in words."""
     there = sorted(str(path) for path in DEVICES.glob("*")) if DEVICES.is_dir() else []
     return f"there are {', '.join(there)}" if there else "no USB camera is connected"
