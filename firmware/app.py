@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any
 import board
 from drivers.audio.base import AudioDevice, AudioError
 from drivers.camera.base import Camera, CameraError
-from drivers.gpio.base import GpioError
-from drivers.gpio.inputs import Inputs
 from firmware import __version__
 from firmware.api.control import ControlServer
 from firmware.config import Account as AccountSection
@@ -52,6 +50,7 @@ from firmware.station.events import EventStream, Record
 from firmware.station.station import Station
 from firmware.station.status import ControlError
 from firmware.store import Store
+from firmware.wiring import Wiring
 
 if TYPE_CHECKING:
     from firmware.media.handsfree import HandsFree
@@ -150,10 +149,9 @@ async def run(config: Config) -> None:
             *(f"{host}:{port}" for host, port in phone.addresses),  # by UDP and TCP
             *(f"{kind}:{host}:{port}" for kind, host, port in phone.listeners if kind not in ("udp", "tcp")),
         )
-        try:
-            stack.callback(open_buttons(config, hardware, loop, station).close)
-        except GpioError as error:
-            raise StartError(str(error)) from error
+        wiring = Wiring(hardware.gpio, run_dir, station.faults, loop)
+        stack.callback(wiring.close)
+        wire(config, hardware, wiring, station)
         control = ControlServer(
             run_dir / "portero.sock",
             station,
@@ -389,24 +387,16 @@ def make_standby_camera(spec: board.CameraSpec) -> Camera:
     return PlaceholderCamera(spec.width, spec.height)
 
 
-def make_inputs(driver: str) -> Inputs:
-    if driver != "simulated":
-        raise GpioError(f'there is no gpio driver "{driver}"; write "simulated"')
-    from drivers.gpio.simulated_inputs import SimulatedInputs
-
-    return SimulatedInputs()
-
-
-def open_buttons(
-    config: Config, hardware: board.Board, loop: asyncio.AbstractEventLoop, station: Station
-) -> Inputs:
-    """The configuration's buttons on the board's inputs; presses reach the station on the loop's thread."""
-    inputs = make_inputs(hardware.gpio)
+def wire(config: Config, hardware: board.Board, wiring: Wiring, station: Station) -> None:
+    """Everything of the configuration that hangs on one of the board's lines, relays apart."""
+    buttons = station.buttons
     for button in config.buttons:
-        line = hardware.inputs[button.input]
-        opened = inputs.button(line.line, active_low=line.active_low, pull=line.pull, debounce_ms=line.debounce_ms)
-        opened.on_press(partial(_hand_over, loop, partial(station.pressed, button.name, "gpio")))
-    return inputs
+        wiring.contact(
+            f"input {button.input}",
+            hardware.inputs[button.input],
+            partial(buttons.found, button.name),
+            partial(buttons.changed, button.name),
+        )
 
 
 # --- small things --------------------------------------------------------------------------------------------

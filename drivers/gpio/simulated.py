@@ -1,11 +1,13 @@
-"""Output lines without hardware: their levels stand in a small file, which outlives the process that drives them.
+"""Lines without hardware: their levels stand in a small file, which outlives the process that drives them.
 
 The file is what the kernel and the wire are to real lines. It keeps a line's level when its owner is killed, it
 gives a line to one process at a time, and another process watches a line in it (`LineWatch`) as an oscilloscope
-would, edges with their times included. Level bytes are readable text: `.` never driven (the board's pull
-resistor keeps the relay off), `0` low, `1` high. Standard library alone: the lock process imports this.
+would, edges with their times included, or moves an input (`drive`) as a hand at its button would. Level bytes are
+readable text: `.` never driven (the board's pull resistor has the line), `0` low, `1` high. Standard library alone:
+the lock process imports this.
 """
 
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -13,8 +15,12 @@ import os
 import struct
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from drivers.gpio.base import GpioError
+from drivers.gpio.base import GpioError, Pull
+
+if TYPE_CHECKING:
+    from drivers.gpio.simulated_inputs import SimulatedInput
 
 LINES = 64
 _UNDRIVEN, _LOW, _HIGH = b".01"
@@ -22,6 +28,7 @@ _EDGES = struct.Struct("=QQ")  # count of edges, monotonic nanoseconds of the la
 _EDGES_AT = 128
 _SIZE = _EDGES_AT + LINES * _EDGES.size
 _EMPTY = (bytes((_UNDRIVEN,)) * LINES + b"\n").ljust(_EDGES_AT, b"\0")
+LEVEL = struct.Struct("=?Q")  # high, monotonic nanoseconds
 _FLOCK = struct.Struct("hhqqi")  # struct flock of fcntl(2), large file
 
 
@@ -30,12 +37,17 @@ def lines_file(label: str, run_dir: Path) -> Path:
     return run_dir / f"gpio-{label}.lines"
 
 
+def hand_path(lines: Path, line: int) -> Path:
+    """The pipe on which the owner of an input line of that file hears of its level."""
+    return lines.with_name(f"{lines.name}.{line}")
+
+
 class SimulatedChip:
     """The chip whose lines stand in `path`, which is made if it is not there."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines: dict[int, SimulatedLine] = {}
+        self._lines: dict[int, SimulatedLine | SimulatedInput] = {}
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -53,13 +65,42 @@ class SimulatedChip:
         return cls(lines_file(label, run_dir))
 
     def request_output(self, line: int, *, active_low: bool) -> "SimulatedLine":
+        self._take(line)
+        self._lines[line] = requested = SimulatedLine(self, self._map, line, active_low)
+        return requested
+
+    def request_input(self, line: int, *, active_low: bool, pull: Pull, debounce_ms: int) -> "SimulatedInput":
+        from drivers.gpio.simulated_inputs import SimulatedInput  # it brings threads, which the lock does without
+
+        self._take(line)
+        high = self._map[line] == _HIGH or (self._map[line] == _UNDRIVEN and pull == "up")
+        try:
+            hand = hand_path(self._path, line)
+            requested = SimulatedInput(self, line, hand, high=high, active_low=active_low, debounce_ms=debounce_ms)
+        except OSError as error:
+            self._lock(line, fcntl.F_UNLCK)
+            raise GpioError(f"simulated chip {self._path}: line {line}: {error.strerror}") from error
+        self._lines[line] = requested
+        return requested
+
+    def drive(self, line: int, high: bool) -> None:
+        """Set an input's level as the wire to a button or a sensor would; its owner may be another process, or
+        nobody yet."""
+        stamp = LEVEL.pack(high, time.monotonic_ns())
+        self._map[line] = _HIGH if high else _LOW
+        with contextlib.suppress(OSError):  # nobody has requested it, or he has died since
+            fd = os.open(hand_path(self._path, line), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.write(fd, stamp)
+            finally:
+                os.close(fd)
+
+    def _take(self, line: int) -> None:
         if not 0 <= line < LINES:
             raise GpioError(f"simulated chip {self._path}: line {line} is not one of 0 to {LINES - 1}")
         if line in self._lines:
             raise GpioError(f"simulated chip {self._path}: line {line} is requested already")
         self._lock(line, fcntl.F_WRLCK)
-        self._lines[line] = requested = SimulatedLine(self, self._map, line, active_low)
-        return requested
 
     def close(self) -> None:
         for line in tuple(self._lines.values()):

@@ -382,6 +382,11 @@ class Button(Section, frozen=True, kw_only=True):
     ring_limit_s: Annotated[
         float, Meta(gt=0, le=600), says("Seconds after which ringing ends, whatever the stages say.")
     ] = 60
+    stuck_s: Annotated[
+        float,
+        Meta(ge=1, le=3600),
+        says("Seconds after which a button that stays down counts as stuck: a fault, until it is let go."),
+    ] = 30
     doors: Annotated[
         tuple[Annotated[str, forms.NAME], ...], says("Doors that the called flat may open.", ["street"])
     ] = ()

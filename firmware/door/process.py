@@ -19,7 +19,7 @@ from typing import Any
 
 from board import BoardError, Output, load_outputs
 from drivers.gpio.base import GpioError, OutputChip, OutputLine
-from drivers.gpio.outputs import open_chip
+from drivers.gpio.chips import open_chip
 from firmware.door.journal import Journal
 from firmware.door.lock import Door, Lock, Record, Switch, Tell, TellAll
 from firmware.door.protocol import MAX_LINE, VERSION, Malformed, PulseRequest, encode, parse_request

@@ -23,6 +23,7 @@ from firmware.sip.errors import ProtocolError
 from firmware.sip.info_dtmf import read_key, write_key
 from firmware.station import events
 from firmware.station.access import Decision, Grant, Lockout, Policy
+from firmware.station.buttons import Buttons
 from firmware.station.doors import Doors
 from firmware.station.events import EventStream, Evidence, PressAction, Record
 from firmware.station.faults import Faults
@@ -83,9 +84,10 @@ class Station:
         self._ration = Ration()
         self._phone = phone
         self._engine = engine
-        self._faults = Faults(stream)
-        self.house = House(config, self._faults, phone, loop)
-        self.doors = Doors(config, self._faults, door, loop, self._opened, self._not_opened)
+        self.faults = Faults(stream)
+        self.house = House(config, self.faults, phone, loop)
+        self.buttons = Buttons(config.buttons, self.faults, self._pressed_by_hand, loop)
+        self.doors = Doors(config, self.faults, door, loop, self._opened, self._not_opened)
         self._loop = loop
         self._now = loop.time
         access, calls = config.access, config.calls
@@ -105,7 +107,7 @@ class Station:
         self._transfers = Transfers(config, self._publish, phone)
         self._legs = Legs(
             config,
-            self._faults,
+            self.faults,
             phone,
             engine,
             self.house,
@@ -117,7 +119,7 @@ class Station:
         )
         self._incoming = Incoming(config, stream, phone, self._legs, self._visits, self._carry_out, self._now)
         self._sounding: str | None = None  # leg whose early sound the visitor hears
-        self._news = News(self._faults, phone, self.house, self._legs, self._now)
+        self._news = News(self.faults, phone, self.house, self._legs, self._now)
         self.overview = Overview(config)
         stream.subscribe(self.overview.take)
         self._timer: asyncio.TimerHandle | None = None
@@ -125,8 +127,9 @@ class Station:
 
     # --- what the house does -------------------------------------------------------------------------------
 
-    def pressed(self, button: str, source: str, edge_s: float) -> int:
-        """The button went down at `edge_s` (monotonic seconds). Returns the number of the press."""
+    def pressed(self, button: str, source: str, edge_s: float, *, hammered: bool = False) -> int:
+        """The button went down at `edge_s` (monotonic seconds). Returns the number of the press. `hammered`: it
+        belongs to the press before, and asks for nothing else."""
         now = self._now()
         plan = self._plan(self._button(button))
         active = self._visits.in_use
@@ -136,7 +139,8 @@ class Station:
             self._carry_out(active)
         elif active is not None:
             if active.phase == "talking" or active.plan.name == plan.name:
-                self._tell_press(active.press, button, source, edge_s, active.press_again(now))
+                action = "ignore" if hammered else active.press_again(now)
+                self._tell_press(active.press, button, source, edge_s, action)
                 self._carry_out(active)
                 return active.press
             # Another flat's button while one rings: the visitor corrects himself.
@@ -145,11 +149,14 @@ class Station:
         visit = self._new_visit(plan)
         self._tell_press(visit.press, button, source, edge_s, "ring")
         if not plan.stages:
-            self._faults.set(f"button {button}", "has no ring plan", f"give buttons.{button} at least one stage")
+            self.faults.set(f"button {button}", "has no ring plan", f"give buttons.{button} at least one stage")
         self._visits.active = visit
         visit.begin(now)
         self._carry_out(visit)
         return visit.press
+
+    def _pressed_by_hand(self, button: str, edge_s: float, hammered: bool) -> None:
+        self.pressed(button, "gpio", edge_s, hammered=hammered)
 
     def remember_refusals(self, records: Iterable[Record], wall_s: float) -> None:
         """Wrong codes of earlier runs, oldest first: a restart lets nobody out of a lock-out. `wall_s` is now."""
@@ -169,6 +176,7 @@ class Station:
             visit.cancel("station stops", now)
             self._carry_out(visit)
         self._engine.play(None)
+        self.buttons.close()
         self.house.stop()
         if self._timer is not None:
             self._timer.cancel()
@@ -368,9 +376,9 @@ class Station:
     def media_fault(self, fault: media_events.MediaFault) -> None:
         """Sound card or camera failed, or works again; calls go on with what is left."""
         if fault.what:
-            self._faults.set(fault.where, fault.what, _DEVICE_REMEDY[fault.where])
+            self.faults.set(fault.where, fault.what, _DEVICE_REMEDY[fault.where])
         else:
-            self._faults.clear(fault.where)
+            self.faults.clear(fault.where)
 
     # --- codes and doors -----------------------------------------------------------------------------------
 
@@ -528,7 +536,7 @@ class Station:
                     self._do(visit, action)
                 except Exception as error:  # one action's bug must not keep the other phones from ringing
                     log.exception("%s of press %d failed", type(action).__name__, visit.press)
-                    self._faults.unexpected(error)
+                    self.faults.unexpected(error)
                     if isinstance(action, StartLeg):
                         self._legs.not_started(visit, action.leg, error)
         self._arm()

@@ -7,8 +7,13 @@ import pytest
 
 import board
 from drivers.camera.base import CameraError
+from drivers.gpio.simulated import SimulatedChip, lines_file
 from firmware import app
 from firmware.config import Account, Button, Config, Door, Secret, Stage, Station
+from firmware.station.buttons import Buttons
+from firmware.station.events import EventStream
+from firmware.station.faults import Faults
+from firmware.wiring import Wiring
 
 CONFIG = Config(
     accounts=(
@@ -19,26 +24,29 @@ CONFIG = Config(
 )
 
 
-def test_an_edge_on_the_line_is_a_press_on_the_loops_thread_with_the_time_of_the_edge():
+def test_an_edge_on_the_line_is_a_press_on_the_loops_thread_with_the_time_of_the_edge(tmp_path):
     async def scene():
         loop = asyncio.get_running_loop()
         pressed = loop.create_future()
+        faults = Faults(EventStream())
 
         class House:
-            def pressed(self, *what):
-                pressed.set_result((*what, asyncio.get_running_loop()))
+            buttons = Buttons(CONFIG.buttons, faults, lambda *what: pressed.set_result(what), loop)
 
         hardware = board.load("simulated")
-        inputs = app.open_buttons(CONFIG, hardware, loop, House())
+        wiring = Wiring(hardware.gpio, tmp_path, faults, loop)
+        app.wire(CONFIG, hardware, wiring, House())
+        hand = SimulatedChip(lines_file("simulated", tmp_path))
         try:
             before = time.monotonic()
-            inputs.drive(hardware.inputs["button1"].line, False)  # active low
-            button, source, edge_s, where = await asyncio.wait_for(pressed, 10)
-            assert (button, source) == ("flat", "gpio")
+            hand.drive(hardware.inputs["button1"].line, False)  # active low
+            button, edge_s, hammered = await asyncio.wait_for(pressed, 10)
+            assert (button, hammered) == ("flat", False)
             assert before <= edge_s <= time.monotonic()
-            assert where is loop
         finally:
-            inputs.close()
+            House.buttons.close()
+            wiring.close()
+            hand.close()
 
     asyncio.run(scene())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from drivers.gpio.base import GpioError
-from drivers.gpio.outputs import open_chip
+from drivers.gpio.chips import open_chip
 from drivers.gpio.simulated import LINES, LineWatch, SimulatedChip, lines_file
 
 
@@ -118,7 +118,7 @@ def test_a_chip_in_no_folder_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(GpioError, match='no gpio driver "magic"; write "simulated"'):
+    with pytest.raises(GpioError, match='no gpio driver "magic"; write "lines" or "simulated"'):
         open_chip("magic", "soc", tmp_path)
 
 
@@ -140,7 +140,7 @@ def test_waiting_for_a_line_ends_with_the_time(path: Path) -> None:
 def test_the_output_half_needs_no_third_party_code() -> None:
     program = (
         "import sys; before = set(sys.modules)\n"
-        "import drivers.gpio.outputs, board\n"
+        "import drivers.gpio.chips, drivers.gpio.simulated, board\n"
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(*sorted(new - set(sys.stdlib_module_names)))"
     )
