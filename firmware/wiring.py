@@ -20,6 +20,7 @@ from firmware.station.faults import Faults
 if TYPE_CHECKING:
     from drivers.gpio.gpiod_factory import GpiodFactory
 
+CONSUMER = "portero"  # who has the lines, in the words of gpioinfo
 RETRY_S = 5.0
 REMEDY = "the station goes on without it and tries again"
 
@@ -115,7 +116,7 @@ class Wiring:
         if self._made is None:
             from drivers.gpio.gpiod_factory import GpiodFactory
 
-            chip = partial(open_chip, self._driver, run_dir=self._run_dir)
+            chip = partial(open_chip, self._driver, run_dir=self._run_dir, consumer=CONSUMER)
             self._made = GpiodFactory(chip, self._loop, self.lost)
         return self._made
 

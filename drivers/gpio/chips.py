@@ -5,8 +5,9 @@ from pathlib import Path
 from drivers.gpio.base import Chip, GpioError
 
 
-def open_chip(driver: str, label: str, run_dir: Path) -> Chip:
-    """The chip of this label. `run_dir` is where the simulated one keeps its lines. GpioError if there is none.
+def open_chip(driver: str, label: str, run_dir: Path, consumer: str) -> Chip:
+    """The chip of this label. `run_dir` is where the simulated one keeps its lines, `consumer` who the
+    lines' owner is, as others see it. GpioError if there is none.
 
     Each driver is imported where it is wanted: the simulated one needs no gpiod.
     """
@@ -16,7 +17,7 @@ def open_chip(driver: str, label: str, run_dir: Path) -> Chip:
                 from drivers.gpio.lines import KernelChip
             except ImportError as error:
                 raise GpioError(f'gpio driver "lines" needs gpiod, version 2: {error}') from error
-            return KernelChip(label)
+            return KernelChip(label, consumer)
         case "simulated":
             from drivers.gpio.simulated import SimulatedChip
 

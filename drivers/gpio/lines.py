@@ -18,7 +18,6 @@ from gpiod.line import Edge as Edges
 
 from drivers.gpio.base import Edge, GpioError, Pull
 
-CONSUMER = "portero"  # what gpioinfo shows beside our lines
 EVENT_BUFFER = 64  # edges that the kernel keeps for us; then it drops the oldest
 _DEVICES = Path("/dev")
 _BIAS = {"up": Bias.PULL_UP, "down": Bias.PULL_DOWN, "none": Bias.DISABLED}
@@ -35,10 +34,12 @@ def labels(devices: Path = _DEVICES) -> dict[str, Path]:
 
 
 class KernelChip:
-    """The chip of this label. GpioError if there is none, or it may not be opened."""
+    """The chip of this label. GpioError if there is none, or it may not be opened. `consumer` is what others see as
+    the owner of the lines that are requested (gpioinfo)."""
 
-    def __init__(self, label: str, devices: Path = _DEVICES) -> None:
+    def __init__(self, label: str, consumer: str, devices: Path = _DEVICES) -> None:
         self._label = label
+        self._consumer = consumer
         self._chip = _open(label, devices)
         self._lines: list[KernelOutput | KernelInput] = []
 
@@ -81,7 +82,7 @@ class KernelChip:
         if not 0 <= line < lines:
             raise GpioError(f'chip "{self._label}" has no line {line}; write one of 0 to {lines - 1}')
         try:
-            return self._chip.request_lines({line: settings}, CONSUMER, EVENT_BUFFER)
+            return self._chip.request_lines({line: settings}, self._consumer, EVENT_BUFFER)
         except (OSError, ValueError, NotImplementedError) as error:  # the latter are gpiod's EINVAL, EOPNOTSUPP
             raise GpioError(f'chip "{self._label}", line {line}: {self._reason(line, error)}') from error
 

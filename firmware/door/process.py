@@ -27,7 +27,12 @@ from firmware.door.server import FLOOD_PER_S, REQUESTS_PER_S, TOO_MANY, Client, 
 from firmware.door.settings import Settings, SettingsError
 from firmware.door.systemd import Notifier
 
-USAGE = "usage: portero-door --config FILE"
+USAGE = """\
+usage: portero-door --config FILE [--release]
+
+  --release  only set every relay of the board inactive, and end: for systemd's ExecStopPost=, after a process that
+             could not do it any more"""
+CONSUMER = "portero-door"  # who has the relays, in the words of gpioinfo
 SOCKET_NAME = "door.sock"
 JOURNAL_NAME = "door-journal.jsonl"
 JOURNAL_CLOSE_S = 2.0
@@ -52,22 +57,42 @@ def main() -> None:
     if arguments in (["--help"], ["-h"]):
         print(USAGE)
         return
+    release = "--release" in arguments
+    if release:
+        arguments.remove("--release")
     if len(arguments) != 2 or arguments[0] != "--config":
         print(USAGE, file=sys.stderr)
         sys.exit(EXIT_USAGE)
     try:
-        _run(Path(arguments[1]), Notifier(os.environ))
+        if release:
+            _only_release(Path(arguments[1]))
+        else:
+            _run(Path(arguments[1]), Notifier(os.environ))
     except Fatal as fatal:
         for line in str(fatal).splitlines():
             print(f"portero-door: {line}", file=sys.stderr)
         sys.exit(fatal.status)
 
 
-def _run(file: Path, notifier: Notifier) -> None:
+def _only_release(file: Path) -> None:
+    settings = _settings(file)
+    problem = _become_only_instance(settings.run_dir)
+    with contextlib.ExitStack() as lines_open:
+        lines = _release_all(settings, lines_open)
+    print(f"portero-door: released {', '.join(lines) or 'nothing: the board has no outputs'}")
+    if problem:
+        raise Fatal(problem)
+
+
+def _settings(file: Path) -> Settings:
     try:
-        settings = Settings(file)
+        return Settings(file)
     except SettingsError as error:
         raise Fatal(str(error), EXIT_CONFIGURATION) from error
+
+
+def _run(file: Path, notifier: Notifier) -> None:
+    settings = _settings(file)
     wake, wake_writer = socket.socketpair()
     wake.setblocking(False)
     wake_writer.setblocking(False)
@@ -83,7 +108,9 @@ def _run(file: Path, notifier: Notifier) -> None:
             raise Fatal(str(error), EXIT_CONFIGURATION) from error
         by_door = {door.name: lines[relay] for door, relay in doors.items()}
         journal = Journal(settings.state_dir / JOURNAL_NAME, lambda: _poke(wake_writer))
-        come_first()  # this thread alone: the journal's began before
+        without = come_first()  # this thread alone: the journal's began before
+        if without:
+            print(f"portero-door: {without}", file=sys.stderr)
         try:
             _open(doors, by_door, settings.run_dir / SOCKET_NAME, journal, notifier).run(signals, wake)
         finally:
@@ -270,14 +297,21 @@ class _Signals:
         self.received = signal.Signals(number).name
 
 
-def come_first() -> None:
+def come_first() -> str:
     """Where the system allows it, a starved CPU holds no relay on beyond its time. Nothing here computes for long,
-    clients that flood are let go of, and the kernel keeps 5 % for the others whatever happens (sched(7))."""
-    with contextlib.suppress(OSError):
+    clients that flood are let go of, and the kernel keeps 5 % for the others whatever happens (sched(7)). Says in
+    words what could not be had; empty for nothing."""
+    try:
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(REALTIME_PRIORITY))
-        return
-    with contextlib.suppress(OSError):
+    except OSError as error:
+        less = f"no real-time priority ({error.strerror}; LimitRTPRIO={REALTIME_PRIORITY} in the unit gives it)"
+    else:
+        return ""
+    try:
         os.setpriority(os.PRIO_PROCESS, 0, URGENT_NICENESS)
+    except OSError:
+        return f"{less}: on a starved CPU a pulse may end late"
+    return f"{less}: nice {URGENT_NICENESS} in its place"
 
 
 def _poke(wake_writer: socket.socket) -> None:
@@ -328,7 +362,7 @@ def _release_all(settings: Settings, lines_open: contextlib.ExitStack) -> dict[s
     for name, output in outputs.lines.items():
         try:
             if output.chip not in chips:
-                chip = open_chip(outputs.driver, output.chip, settings.run_dir)
+                chip = open_chip(outputs.driver, output.chip, settings.run_dir, CONSUMER)
                 chips[output.chip] = chip
                 lines_open.callback(_close_chip, chip)
             lines[name] = _request(chips[output.chip], output)

@@ -34,7 +34,7 @@ class Scene:
         monkeypatch.setattr(module, "RETRY_S", 0.01)
         self.wiring = Wiring("simulated", folder, Faults(stream), asyncio.get_running_loop())
 
-    def _open(self, driver: str, label: str, run_dir: Path) -> Chip:
+    def _open(self, driver: str, label: str, run_dir: Path, consumer: str) -> Chip:
         if not self.there:
             raise GpioError(f'there is no chip "{label}"')
         return SimulatedChip(self.file)

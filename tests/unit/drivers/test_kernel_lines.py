@@ -11,7 +11,7 @@ from gpiod.line import Edge as Edges
 
 from drivers.gpio.base import GpioError
 from drivers.gpio.chips import open_chip
-from drivers.gpio.lines import CONSUMER, KernelChip, labels
+from drivers.gpio.lines import KernelChip, labels
 from drivers.gpio.simulated import LineWatch
 from tests.support.fake_gpiod import World, machine
 
@@ -23,14 +23,14 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_direction_polarity_and_level_of_an_output_are_one_request(world: World) -> None:
-    chip = KernelChip("pinctrl-bcm2711", world.devices)
+    chip = KernelChip("pinctrl-bcm2711", "tester", world.devices)
     chip.request_output(17, active_low=True)
     ((label, line, settings),) = world.requests
     assert (label, line) == ("pinctrl-bcm2711", 17)
     assert settings.direction is Direction.OUTPUT
     assert settings.active_low
     assert settings.output_value is Value.INACTIVE
-    assert world.holders == {("pinctrl-bcm2711", 17): CONSUMER}
+    assert world.holders == {("pinctrl-bcm2711", 17): "tester"}
     assert LineWatch(world.lines(label), 17, active_low=True).edges == (0, 0.0)
     chip.close()
 
@@ -39,7 +39,7 @@ def test_direction_polarity_and_level_of_an_output_are_one_request(world: World)
     ("pull", "bias"), [("up", Bias.PULL_UP), ("down", Bias.PULL_DOWN), ("none", Bias.DISABLED)]
 )
 def test_everything_about_an_input_is_one_request(world: World, pull: str, bias: Bias) -> None:
-    chip = KernelChip("pinctrl-bcm2711", world.devices)
+    chip = KernelChip("pinctrl-bcm2711", "tester", world.devices)
     chip.request_input(17, active_low=False, pull=pull, debounce_ms=25)  # type: ignore[arg-type]
     ((_, _, settings),) = world.requests
     assert settings.direction is Direction.INPUT
@@ -54,12 +54,12 @@ def test_a_chip_that_is_not_there_is_named_beside_those_that_are(world: World) -
     with pytest.raises(
         GpioError, match='no chip "pinctrl-rp1"; there is "raspberrypi-exp-gpio", "pinctrl-bcm2711"'
     ):
-        KernelChip("pinctrl-rp1", world.devices)
+        KernelChip("pinctrl-rp1", "tester", world.devices)
 
 
 def test_a_machine_without_chips_says_so(tmp_path: Path) -> None:
     with pytest.raises(GpioError, match="there is no chips; is this the right board"):
-        KernelChip("pinctrl-rp1", tmp_path)
+        KernelChip("pinctrl-rp1", "tester", tmp_path)
 
 
 def test_a_chip_that_may_not_be_opened_is_named_with_the_remedy(
@@ -70,20 +70,20 @@ def test_a_chip_that_may_not_be_opened_is_named_with_the_remedy(
 
     monkeypatch.setattr(gpiod, "Chip", refuse)
     with pytest.raises(GpioError, match="gpiochip1: Permission denied; let this user into the group"):
-        KernelChip("pinctrl-bcm2711", world.devices)
+        KernelChip("pinctrl-bcm2711", "tester", world.devices)
     assert labels(world.devices) == {}
 
 
 def test_a_taken_line_names_who_has_it(world: World) -> None:
     world.holders["pinctrl-bcm2711", 3] = "gpio-keys"
-    chip = KernelChip("pinctrl-bcm2711", world.devices)
+    chip = KernelChip("pinctrl-bcm2711", "tester", world.devices)
     with pytest.raises(GpioError, match='chip "pinctrl-bcm2711", line 3: taken by "gpio-keys" already; end that'):
         chip.request_input(3, active_low=False, pull="none", debounce_ms=0)
     chip.close()
 
 
 def test_what_a_chip_cannot_do_is_an_error_of_that_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    chip = KernelChip("pinctrl-bcm2711", world.devices)
+    chip = KernelChip("pinctrl-bcm2711", "tester", world.devices)
 
     def refuse(*_: object) -> None:
         raise ValueError(22, "Invalid argument")  # as gpiod tells EINVAL
@@ -94,7 +94,7 @@ def test_what_a_chip_cannot_do_is_an_error_of_that_line(world: World, monkeypatc
 
 
 def test_a_chip_that_goes_away_fails_its_lines_and_still_lets_go_of_them(world: World) -> None:
-    chip = KernelChip("pinctrl-bcm2711", world.devices)
+    chip = KernelChip("pinctrl-bcm2711", "tester", world.devices)
     output = chip.request_output(4, active_low=False)
     watched = chip.request_input(5, active_low=False, pull="none", debounce_ms=0)
     output.set(True)
@@ -116,4 +116,4 @@ def test_the_labels_of_a_machine_are_listed_with_their_devices(world: World) -> 
 
 def test_the_driver_is_chosen_by_the_name_in_the_boards_file(tmp_path: Path) -> None:
     with pytest.raises(GpioError, match='there is no chip "a chip of nobody"'):
-        open_chip("lines", "a chip of nobody", tmp_path)
+        open_chip("lines", "a chip of nobody", tmp_path, "tester")

@@ -56,7 +56,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         case "kernel":
             with machine(tmp_path, {"other": 4, "9030000.pl061": 8}) as world:
                 hand = SimulatedChip(world.lines("9030000.pl061"))
-                yield Bench(lambda: KernelChip("9030000.pl061", world.devices), hand.drive, 4, 0, 8)
+                yield Bench(lambda: KernelChip("9030000.pl061", "tester", world.devices), hand.drive, 4, 0, 8)
                 hand.close()
         case "real":
             yield from real()
@@ -69,13 +69,17 @@ def real() -> Iterator[Bench]:
     output, given = (int(os.environ.get(f"PORTERO_GPIO_{kind}", "0")) for kind in ("OUTPUT", "INPUT"))
     command = os.environ.get("PORTERO_GPIO_HAND", "")
     if not command:
-        yield Bench(lambda: KernelChip(label), None, output, given, 1 << 16)
+        yield Bench(lambda: KernelChip(label, "tester"), None, output, given, 1 << 16)
         return
     with subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, text=True, bufsize=1) as hand:
         assert hand.stdin is not None
         told = hand.stdin
         yield Bench(
-            lambda: KernelChip(label), lambda line, high: print(line, int(high), file=told), output, given, 1 << 16
+            lambda: KernelChip(label, "tester"),
+            lambda line, high: print(line, int(high), file=told),
+            output,
+            given,
+            1 << 16,
         )
         told.close()
 

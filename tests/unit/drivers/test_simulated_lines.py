@@ -114,12 +114,12 @@ def test_closing_sets_inactive_and_ends_the_line(path: Path) -> None:
 
 def test_a_chip_in_no_folder_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(GpioError, match=f"{tmp_path}/none/gpio-soc.lines: No such file"):
-        open_chip("simulated", "soc", tmp_path / "none")
+        open_chip("simulated", "soc", tmp_path / "none", "tester")
 
 
 def test_a_driver_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(GpioError, match='no gpio driver "magic"; write "lines" or "simulated"'):
-        open_chip("magic", "soc", tmp_path)
+        open_chip("magic", "soc", tmp_path, "tester")
 
 
 def test_a_file_cut_short_is_made_whole_and_its_lines_are_undriven(path: Path) -> None:
