@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from firmware.media.engine import Engine
     from firmware.media.transport import LocalTransport, Transport
 
-SAME_PRESS_S = 0.4
 KEYS_BY: tuple[DigitSource, ...] = ("rtp", "info", "inband")
 _LONGEST_HOLD_S = 5.0
 _LATE_REPORT_S = 5.0
+_LATEST_REPORT_S = 32.0  # after which an INFO is given up (RFC 3261 17.1.2.2, Timer F)
 _MOST_PRESSES = 32
 _KEY_S = 0.2  # a key that we send, with its pause
 
@@ -43,8 +43,11 @@ class _Press:
 class DigitMerge:
     """Phones that send a key in several ways (telephone-event, INFO, sound) mean it once.
 
-    A phone that has once done so is known to do it: its second reports may then be later, for some phones send an
-    INFO only after the answer to the one before (linphone: up to three seconds).
+    Each way tells the same keys in the same order, so order decides and not time: a report is another one of the
+    earliest press that its way has not come to yet, and a press where there is none. It may be late by much: an
+    INFO that was lost comes again after 0.5 s or more, and some phones send one only after the answer to the one
+    before (linphone looks once a second). How late is bounded, for a key that never comes by one of the ways must
+    not swallow a later one; a phone that is known to send both ways has all the time that an INFO has.
     """
 
     def __init__(self) -> None:
@@ -54,11 +57,10 @@ class DigitMerge:
     def take(self, digit: str, source: str, at_s: float, held_s: float = 0.0) -> bool:
         """True for a press, False for another report of one. `held_s`: how long ago the press began, as an INFO
         that is sent when the key is released says."""
-        within_s = (_LATE_REPORT_S if self._several_ways else SAME_PRESS_S) + min(held_s, _LONGEST_HOLD_S)
-        oldest_s = at_s - _LATE_REPORT_S - _LONGEST_HOLD_S
-        self._presses = [press for press in self._presses if press.at_s > oldest_s]
-        for press in self._presses:
-            if press.digit == digit and source not in press.sources and at_s - press.at_s < within_s:
+        within_s = (_LATEST_REPORT_S if self._several_ways else _LATE_REPORT_S) + min(held_s, _LONGEST_HOLD_S)
+        told = max((n for n, press in enumerate(self._presses, 1) if source in press.sources), default=0)
+        for press in self._presses[told:]:
+            if press.digit == digit and at_s - press.at_s < within_s:
                 press.sources.add(source)
                 self._several_ways = True
                 return False
