@@ -1,4 +1,5 @@
-"""Shared by all tests: the logs of the programs that a failed test had started go into its report."""
+"""Shared by all tests: the logs of the programs that a failed test had started go into its report, and what each
+test found wrong is said once more at the very end, where no log buries it and no cut of the output reaches."""
 
 import signal
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.peers import Peers
+
+_FIRST, _LAST, _WIDTH = 4, 12, 400  # lines of an assertion that are said again, and characters of each
 
 
 def pytest_configure() -> None:
@@ -32,3 +35,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed and isinstance(own, Peers):
         report.sections.extend(own.logs())
     return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    failed = [report for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])]
+    if failed:
+        terminalreporter.section("what was wrong")
+    for report in failed:
+        terminalreporter.write_line(f"{report.nodeid} ({report.when}, {report.duration:.1f} s)", red=True)
+        wrong = [line[:_WIDTH] for line in report.longreprtext.splitlines() if line.startswith("E ")]
+        if len(wrong) > _FIRST + _LAST:
+            wrong[_FIRST:-_LAST] = ["E   ..."]
+        for line in wrong or report.longreprtext.splitlines()[-_LAST:]:
+            terminalreporter.write_line(line)

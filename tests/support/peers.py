@@ -26,6 +26,7 @@ from tests.support.sipp import Sipp
 from tests.support.station import Portero
 from tests.support.twin_phones import TwinPhones
 
+_LINES, _WIDTH = 30, 240  # of a program's log in the report of a failed test
 USERS = {"door": "knock-knock", "101": "one-o-one", "102": "one-o-two", "103": "one-o-three"}
 
 
@@ -172,12 +173,15 @@ class Peers:
             raise ExceptionGroup("peers did not end", problems)
 
     def logs(self) -> list[tuple[str, str]]:
-        """(title, end of the log) of every program of the test."""
+        """(title, end of the log) of every program of the test; the whole logs stay in its folder."""
         found = []
         for peer in self._running:
             for program in getattr(peer, "programs", [peer.program]):
-                text = program.log_text()
-                found.append((f"{program.name}: {program.log}", text[-6000:]))
+                found.append((f"{program.name}: {program.log}", _end(program.log_text())))
             if isinstance(peer, Sipp) and peer.error_text():
-                found.append((f"{peer.program.name} errors", peer.error_text()[-3000:]))
+                found.append((f"{peer.program.name} errors", _end(peer.error_text())))
         return found
+
+
+def _end(text: str) -> str:
+    return "\n".join(line[:_WIDTH] for line in text.splitlines()[-_LINES:])

@@ -260,8 +260,8 @@ class Portero:
         try:
             return wait_until(found, f"event {kind} {fields or ''}", timeout_s)  # type: ignore[return-value]
         except AssertionError as error:
-            told = "\n".join(json.dumps(record) for record in self.events())
-            raise AssertionError(f"{error}; events were:\n{told}") from None
+            told = "\n".join(json.dumps(record)[:300] for record in self.events()[-30:])
+            raise AssertionError(f"{error}; events were:\n{told}\n{error}") from None
 
     def wait_registered(self, timeout_s: float = 10) -> Event:
         return self.wait_event("registration-changed", timeout_s, state="registered")
