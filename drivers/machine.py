@@ -5,11 +5,12 @@ from pathlib import Path
 
 from drivers.findings import Finding
 
+# Where the system looks for a board's file: as laid by hand, or by an image that serves several boards.
 PLACES = {
-    "asound.conf": "etc/asound.conf",
-    "virtual.yaml": "usr/share/libcamera/pipeline/virtual/virtual.yaml",
-    "udev.rules": "etc/udev/rules.d/60-portero.rules",
-    "modules.conf": "etc/modules-load.d/portero.conf",
+    "asound.conf": ("etc/asound.conf",),
+    "virtual.yaml": ("usr/share/libcamera/pipeline/virtual/virtual.yaml",),
+    "udev.rules": ("etc/udev/rules.d/60-portero.rules", "run/udev/rules.d/60-portero.rules"),
+    "modules.conf": ("etc/modules-load.d/portero.conf", "run/modules-load.d/portero.conf"),
 }
 _WATCHDOG_MOST_S = (
     15  # the BCM2835's counter has 20 bits of 1/65536 s; above, the driver counts on, the chip does not
@@ -94,9 +95,10 @@ def check_boot_settings(text: str, firmware: Path = Path("/boot/firmware")) -> I
 def check_files(files: Mapping[str, str], root: Path = Path("/")) -> Iterator[Finding]:
     """`files`: a board's files with their text, those that have a place on the device."""
     for name, text in files.items():
-        place = root / PLACES[name]
         if not text:
             continue
+        places = [root / place for place in PLACES[name]]
+        place = next((place for place in places if place.is_file()), places[0])
         if not place.is_file():
             yield Finding(name, f"{place} is missing", f"copy the board's {name} there and boot anew")
         elif place.read_text(errors="replace") != text:

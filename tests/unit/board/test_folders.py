@@ -12,6 +12,8 @@ import board
 FOLDERS = sorted(file.parent for file in Path(board.__file__).parent.glob("*/board.toml"))
 FILES = {
     "board.toml",
+    "image.toml",
+    "packages.toml",
     "config.txt",
     "cmdline.txt",
     "overlays",

@@ -436,3 +436,8 @@ def test_the_boards_files_have_to_be_in_place(tmp_path: Path) -> None:
     assert "is not the board's asound.conf" in wrong(machine.check_files(files, tmp_path))[0]
     put(tmp_path / "etc/asound.conf", "pcm.x")
     assert wrong(machine.check_files(files, tmp_path)) == []
+
+
+def test_a_file_laid_at_boot_for_one_of_several_boards_is_in_place(tmp_path: Path) -> None:
+    put(tmp_path / "run/udev/rules.d/60-portero.rules", "rule")
+    assert wrong(machine.check_files({"udev.rules": "rule"}, tmp_path)) == []
