@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GATHER_S = 0.5  # the visitor waits
+DIRECT_FIRST_S: Final = 0.8  # a check that a NAT swallowed is repeated after half a second
 CHECK_S = 15.0
 _MOST_RECEIVED: Final = 256  # datagrams of a relay that wait for the tick
 _MOST_UNSENT: Final = 256
@@ -250,6 +251,10 @@ class _Port(asyncio.DatagramTransport):
             self.protocol.connection_lost(None)
 
 
+def _relayed(pair: Any) -> bool:
+    return "relay" in (pair.local_candidate.type, pair.remote_candidate.type)
+
+
 @functools.cache
 def _connection_class() -> Any:
     """Our connection, on aioice's: made late, since aioice is imported late."""
@@ -273,6 +278,8 @@ def _connection_class() -> Any:
             )
             self._agent = agent
             self._host: Any = None
+            self._triggered: list[Any] = []
+            self._direct_over = asyncio.Event()
 
         async def get_component_candidates(
             self,
@@ -333,8 +340,42 @@ def _connection_class() -> Any:
         def data_received(self, data: bytes, component: int) -> None:
             self._agent._carried(data)
 
+        async def check_start(self, pair: Any) -> None:
+            """A check. The first that succeeds is the way that is taken (aioice nominates at once), so one over a
+            relay waits a moment for those without: a relay costs delay, and whoever runs it."""
+            if self.ice_controlling and _relayed(pair):
+                self.check_state(pair, pair.State.IN_PROGRESS)
+                if self._direct_may_do():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._direct_over.wait(), DIRECT_FIRST_S)
+                if self._nominated:
+                    self.check_state(pair, pair.State.FAILED)
+                    self.check_complete(pair)
+                    return
+            await super().check_start(pair)
+
+        def _direct_may_do(self) -> bool:
+            ended = ("SUCCEEDED", "FAILED")
+            waiting = any(pair.state.name not in ended and not _relayed(pair) for pair in self._check_list)
+            return waiting and not self._nominated
+
+        def check_incoming(self, message: Any, addr: Address, protocol: Any) -> None:
+            super().check_incoming(message, addr, protocol)
+            # RFC 8445 7.3.1.4: the peer's NAT is open now, and a check that was lost at it need not wait for its
+            # time to be repeated. Once a pair: the peer repeats its own until it hears from us.
+            pair = next((each for each in self._check_list if each.remote_addr == addr), None)
+            if pair is None or pair.protocol is not protocol or pair in self._triggered or _relayed(pair):
+                return
+            if pair.state is pair.State.IN_PROGRESS and pair.task is not None:
+                self._triggered.append(pair)
+                pair.task.cancel()
+                pair.task = None
+                self.check_start_task(pair)
+
         def check_complete(self, pair: Any) -> None:
             super().check_complete(pair)
+            if not self._direct_may_do():
+                self._direct_over.set()
             self._agent._nominated(self)
 
     return OfAgent

@@ -80,7 +80,8 @@ class House:
 class Router(House):
     """A house's router, the house's network `home` behind it, and the station's address there.
 
-    `rules` is what nft(8) loads into it. The street's end, in the thread's network, is STREET.
+    `rules` is what nft(8) loads into it. The street's end, in the thread's network, is STREET. Houses have numbers:
+    with more than one the street passes on what one sends to another.
     """
 
     STREET = "198.51.100.1"
@@ -88,37 +89,55 @@ class Router(House):
     INSIDE = "10.77.0.1"
     STATION = "10.77.0.10"
 
-    def __init__(self, folder: Path, rules: str = "") -> None:
-        super().__init__(folder / "router", near="street0", far="wan0")
-        self.home = House(folder / "home", near="lan0", far="door0", outer=self)
+    def __init__(self, folder: Path, rules: str = "", *, number: int = 0) -> None:
+        tail = f"-{number}" if number else ""
+        super().__init__(folder / f"router{tail}", near=f"street{number}", far="wan0")
+        self.home = House(folder / f"home{tail}", near="lan0", far="door0", outer=self)
+        self.street, self.outside, self.inside, self.station = (
+            _of_house(number, address) for address in (self.STREET, self.OUTSIDE, self.INSIDE, self.STATION)
+        )
         self._rules = rules
 
     def start(self) -> None:
         super().start()
         self.home.start()
-        ip(f"addr add {self.STREET}/24 dev street0")
-        self.ip(f"addr add {self.OUTSIDE}/24 dev wan0\naddr add {self.INSIDE}/24 dev lan0")
-        self.home.ip(f"addr add {self.STATION}/24 dev door0\nroute add default via {self.INSIDE}")
-        subprocess.run([*self.enter, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True, timeout=20)
+        ip(f"addr add {self.street}/24 dev {self.near}")
+        self.ip(f"addr add {self.outside}/24 dev wan0\naddr add {self.inside}/24 dev lan0")
+        self.ip(f"route add default via {self.street}")
+        self.home.ip(f"addr add {self.station}/24 dev door0\nroute add default via {self.inside}")
+        for where in ([], self.enter):
+            subprocess.run([*where, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True, timeout=20)
         if self._rules:
-            nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-            if nft is None:
-                pytest.skip("nft is not installed")
-            done = subprocess.run(
-                [*self.enter, nft, "-f", "-"],
-                input=self._rules,
-                capture_output=True,
-                text=True,
-                timeout=20,
-                check=False,
-            )
-            if done.returncode and "not supported" in done.stderr:
-                pytest.skip("no NAT in this kernel")
-            assert done.returncode == 0, done.stderr
+            self.load(self._rules)
+
+    def load(self, rules: str) -> None:
+        """From now on these rules of nft(8), and none of those before; connections that stand stay as they are."""
+        nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if nft is None:
+            pytest.skip("nft is not installed")
+        done = subprocess.run(
+            [*self.enter, nft, "-f", "-"],
+            input=f"flush ruleset\n{rules}",
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        if done.returncode and "not supported" in done.stderr:
+            pytest.skip("no NAT in this kernel")
+        assert done.returncode == 0, done.stderr
 
     def stop(self) -> None:
         self.home.stop()
         super().stop()
+
+
+def _of_house(number: int, address: str) -> str:
+    """The address in the networks of another house: 198.51.100.9 of the first is 198.51.101.9 of the second."""
+    first, second, third, last = address.split(".")
+    if first == "10":
+        return f"{first}.{int(second) + number}.{third}.{last}"
+    return f"{first}.{second}.{int(third) + number}.{last}"
 
 
 def ip(lines: str, enter: list[str] | None = None) -> None:
