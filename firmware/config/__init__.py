@@ -1,7 +1,7 @@
 """The station's one configuration file (TOML), typed.
 
 `load(path)` gives a `Config` or raises `ConfigError` with every fault of the file at once, each with file, line,
-key, what is wrong and what to write instead. The types with their descriptions are in `sections.py`.
+key, what is wrong and what to write instead. The types with their descriptions are in `sections/`.
 """
 
 from firmware.config.loading import inspect, load

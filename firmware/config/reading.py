@@ -1,4 +1,4 @@
-"""From the parsed TOML to the types of `sections.py`, reporting every fault instead of the first.
+"""From the parsed TOML to the types of `sections/`, reporting every fault instead of the first.
 
 A value that is wrong is replaced by a stand-in of its type and its path remembered, so that the rest of the file
 can be read and checked in the same pass; stand-ins never leave this package: a file with faults gives no Config.
