@@ -1,0 +1,66 @@
+"""Where a rig cannot be had, and what is said then; the rigs' files against the board's."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("yaml", reason="PyYAML comes with labgrid (tools/setup hil)")
+
+from hil import __main__ as main
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_machine_without_root_is_told_what_to_do() -> None:
+    assert any("sudo make hil" in reason for reason in main.why_not(user=1000))
+
+
+def test_a_missing_program_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    reasons = main.why_not(user=0)
+    assert "qemu-system-aarch64 is not installed (tools/setup hil)" in reasons
+
+
+def test_a_skip_is_loud_and_no_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["hil", "--rig", "qemu-virt"])
+    monkeypatch.setattr(main, "why_not", lambda user: ["no /dev/net/tun"])
+    assert main.main() == 0
+    assert capsys.readouterr().out == "hil: SKIPPED, RIG=qemu-virt: no /dev/net/tun\n"
+
+
+def test_an_unknown_rig_names_those_that_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["hil", "--rig", "qemu"])
+    assert main.main() == 2
+    assert "known are bench, qemu-virt" in capsys.readouterr().err
+
+
+def test_an_image_that_was_named_and_is_not_there_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["hil", "--image", str(tmp_path / "disk.img")])
+    monkeypatch.setattr(main, "why_not", lambda user: [])
+    assert main.main() == 2
+    assert "no such image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["qemu-virt", "bench"])
+def test_both_rigs_fill_the_same_roles(name: str) -> None:
+    drivers = main.rig_data(main.rig_file(name))["targets"]["main"]["drivers"]
+    (strategy,) = [entry["DoorStrategy"] for entry in drivers if "DoorStrategy" in entry]
+    assert strategy["bindings"] == {"button": "button1", "contact": "door", "lock": "relay1"}
+    names = {settings.get("name") for entry in drivers for settings in entry.values()}
+    assert set(strategy["bindings"].values()) <= names
+    kinds = {kind for entry in drivers for kind in entry}
+    assert {"ConsoleLog", "SSHDriver", "AlsaEar", "AlsaMouth"} <= kinds
+
+
+def test_the_virtual_rigs_lines_are_those_of_its_board() -> None:
+    board = tomllib.loads((ROOT / "board/qemu-virt/board.toml").read_text())
+    wired = {**board["inputs"], **board["outputs"]}
+    drivers = main.rig_data(main.rig_file("qemu-virt"))["targets"]["main"]["drivers"]
+    lines = {entry["name"]: entry["line"] for part in drivers for entry in part.values() if "line" in entry}
+    assert lines == {name: wired[name]["line"] for name in lines}
+    assert {wired[name]["chip"] for name in lines} == {"9030000.pl061"}
