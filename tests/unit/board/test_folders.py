@@ -24,6 +24,8 @@ FILES = {
 }
 PI = [folder for folder in FOLDERS if (folder / "config.txt").exists()]
 
+I2S_OVERLAYS = ("door-i2s", "googlevoicehat-soundcard")
+
 # What the overlays refer to, as both device trees of Debian's kernel have it.
 BASE = """
 /dts-v1/;
@@ -74,9 +76,9 @@ def test_the_boot_loader_switches_the_relays_off_and_pulls_the_inputs(folder: Pa
 @pytest.mark.parametrize("folder", PI, ids=by_name)
 def test_what_the_boot_loader_uses_is_reserved(folder: Path) -> None:
     reserved = {each.name for each in board.load(folder.name).reserved}
-    config = dict(settings(folder))
-    assert ("uart" in reserved) == (config.get("enable_uart") == "1")
-    assert ("i2s" in reserved) == ("door-i2s" in config.get("dtoverlay", ""))
+    config = settings(folder)
+    assert ("uart" in reserved) == (("enable_uart", "1") in config)
+    assert ("i2s" in reserved) == any(("dtoverlay", name) in config for name in I2S_OVERLAYS)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=by_name)
@@ -89,6 +91,18 @@ def test_the_pcms_of_the_board_stand_in_its_asound_conf(folder: Path) -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=by_name)
 def test_the_kernels_command_line_is_one_line(folder: Path) -> None:
     assert len(board.load(folder.name).beside("cmdline.txt").splitlines()) <= 1
+
+
+def test_on_raspberry_pis_kernel_a_line_goes_back_to_its_pull_when_the_lock_is_killed() -> None:
+    loaded = board.load("rpi-raspios")
+    assert "pinctrl_bcm2835.persist_gpio_outputs=n" in loaded.beside("cmdline.txt").split()
+    assert ("dtparam", "strict_gpiod") in settings(loaded.file.parent)
+
+
+def test_both_boards_for_a_pi_are_wired_alike() -> None:
+    debian, raspios = board.load("rpi-debian"), board.load("rpi-raspios")
+    assert board.places(debian) == board.places(raspios)
+    assert debian.reserved == raspios.reserved
 
 
 def test_the_rigs_camera_has_the_boards_size_and_rate() -> None:
