@@ -41,6 +41,7 @@ from firmware.net.sip_connections import AccountTransport
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.net.sip_tls import ServerIdentity, TlsError, TlsSettings
 from firmware.net.source_address import is_wildcard
+from firmware.service import Service, ServiceError, notifier
 from firmware.sip.configuration import STATION_NAMES, Account, Configuration, House, User
 from firmware.sip.trace import Trace, TracedCore
 from firmware.sip.types import SECURE, Transport
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("portero")
 EARLY_IMPORTS_S = 0.2  # after registration was begun
+_JOURNAL_FIELDS = {"PRESS": "press", "LEG": "leg", "CALL": "call", "DOOR": "door", "WHERE": "where"}
 POWER_UP_S = 300.0  # from the machine's boot; a start later than that is a restart, and nobody else's
 WARM_AFTER_S = 2.0  # registering comes first
 STOP_S = 4.0  # un-registration and BYEs on a clean stop; systemd kills long after that
@@ -70,6 +72,10 @@ class StartError(Exception):
 async def run(config: Config) -> None:
     """Runs the station until SIGTERM or SIGINT. StartError where something it cannot do without is missing."""
     hardware = load_board(config)
+    try:
+        notify = notifier()
+    except ServiceError as error:
+        raise StartError(str(error)) from error
     loop = asyncio.get_running_loop()
     stopping: asyncio.Future[str] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -173,9 +179,14 @@ async def run(config: Config) -> None:
         if camera is not None and camera.warm:
             loop.call_later(WARM_AFTER_S, engine.warm_camera)
         loop.call_later(EARLY_IMPORTS_S, import_early, hardware, config)
+        service = Service(notify, engine.progresses, station.overview, loop)
+        stack.callback(service.close)
+        stream.subscribe(service.take)
+        service.ready()
         log.info("ready")
         reason = await stopping
         log.info("stopping: %s", reason)
+        service.stopping(reason)
         station.stop(reason)
 
 
@@ -415,8 +426,10 @@ def _folders(config: Config) -> tuple[Path, Path]:
 def _to_journal(record: Record) -> None:
     level = logging.WARNING if isinstance(record.event, events.Fault) else logging.INFO
     if log.isEnabledFor(level):
-        fields = " ".join(f"{key}={value}" for key, value in fields_of(record.event).items() if value)
-        log.log(level, "%d %s %s", record.seq, kind_of(record.event), fields)
+        kind, fields = kind_of(record.event), fields_of(record.event)
+        text = " ".join(f"{key}={value}" for key, value in fields.items() if value)
+        named = {name: str(fields[key]) for name, key in _JOURNAL_FIELDS.items() if fields.get(key)}
+        log.log(level, "%d %s %s", record.seq, kind, text, extra={"fields": {"EVENT": kind, **named}})
 
 
 def _unexpected(stream: EventStream, context: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ Heavy imports happen within the commands: `check-config` must not need a sound l
 """
 
 import argparse
-import os
 import sys
 
 from firmware import __version__
@@ -50,13 +49,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(path: str, level: str) -> int:
     import asyncio
+    import faulthandler
 
     from firmware import app, logs
     from firmware.config import ConfigError, load
 
-    # The journal stamps each line itself.
-    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logs.to_standard_error(level.upper(), f"{stamp}%(levelname)s %(name)s: %(message)s")
+    faulthandler.enable()  # where each thread stood, when systemd's watchdog ends us (SIGABRT)
+    logs.start(level.upper())
     try:
         asyncio.run(app.run(load(path)))
     except (ConfigError, app.StartError) as error:

@@ -6,15 +6,16 @@ Nothing here fails or blocks: without systemd nobody listens, and a full socket 
 import contextlib
 import os
 import socket
+from collections.abc import Mapping
 
 
 class Notifier:
     """`environment` as systemd sets it: NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID."""
 
-    def __init__(self, environment: os._Environ[str] | dict[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._period_s = _watchdog_period_s(environment) if self._address else 0.0
+        self._period_s = watchdog_period_s(environment) if self._address else 0.0
         self._next_s = 0.0
 
     def send(self, **fields: str) -> None:
@@ -37,7 +38,7 @@ class Notifier:
         return self._next_s if self._period_s else None
 
 
-def _watchdog_period_s(environment: os._Environ[str] | dict[str, str]) -> float:
+def watchdog_period_s(environment: Mapping[str, str]) -> float:
     """Half of what systemd waits; 0 where it does not watch this process."""
     try:
         limit_us = int(environment.get("WATCHDOG_USEC", "0"))

@@ -90,6 +90,7 @@ class Engine:
         self._card: SoundCard | None = None
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
+        self._progress: tuple[threading.Thread | None, int] = (None, 0)
         self._legs: tuple[MediaLeg, ...] = ()
         self._failed_ticks = 0
         self._idle_ticks = 0
@@ -430,6 +431,11 @@ class Engine:
             self._soon(lambda: handler(fault))
 
     # --- status and the end --------------------------------------------------------------------------------
+
+    def progresses(self) -> bool:
+        """Whether the audio thread, if there is one, has ticked since this was asked last: seconds ago at least."""
+        before, self._progress = self._progress, (self._thread, self._tick.pace.ticks)
+        return self._thread is None or self._progress != before
 
     def status(self) -> dict[str, object]:
         """Plain values: is it running, how regularly, what is broken, who is connected."""

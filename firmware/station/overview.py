@@ -97,6 +97,16 @@ class Overview:
             case events.LegFailed() | events.LegCancelled() | events.LegEnded():
                 self._calls.pop(event.leg, None)
 
+    def in_short(self) -> str:
+        """One line: who has us, what goes on, what is wrong."""
+        registered = [name for name, (account, _) in self._accounts.items() if account.state == "registered"]
+        parts = [f"registered: {', '.join(registered) or 'nowhere'}"] if self._accounts else []
+        states = {call.state for call, _ in self._calls.values()}
+        parts.append("talking" if "talking" in states else "ringing" if states else "idle")
+        if self._faults:
+            parts.append(f"faults: {', '.join(self._faults)}")
+        return "; ".join(parts)
+
     def status(self, now: float, locked_out_s: float) -> Status:
         return Status(
             name=self._config.station.name,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from firmware.logs import LogThread
+from firmware.logs import JournalThread, LogThread, in_journal
 from tests.support.waiting import wait_until
 
 DEADLINE_S = 20.0
@@ -98,3 +98,55 @@ def test_what_waits_is_written_at_the_end(pipe: tuple[int, int]) -> None:
     logger(handler).warning("good-bye")
     handler.close()
     assert read_until(read, b"\n") == "good-bye\n"
+
+
+def test_the_journal_gets_the_level_the_logger_and_the_fields_of_a_line() -> None:
+    sent: list[tuple[str, dict[str, str]]] = []
+    handler = JournalThread(lambda text, **fields: sent.append((text, fields)))
+    log = logger(handler)
+    log.warning("7 relay-on", extra={"fields": {"EVENT": "relay-on", "PRESS": "3"}})
+    log.debug("found %s", "\udce9")
+    log.critical("over")
+    handler.close()
+    common = {"LOGGER": "portero.test", "SYSLOG_IDENTIFIER": "portero"}
+    assert sent == [
+        ("7 relay-on", {"PRIORITY": "4", "EVENT": "relay-on", "PRESS": "3", **common}),
+        ("found \\udce9", {"PRIORITY": "7", **common}),
+        ("over", {"PRIORITY": "2", **common}),
+    ]
+
+
+def test_a_journal_that_is_away_costs_lines_and_nothing_else() -> None:
+    sent: list[str] = []
+
+    def send(text: str, **fields: str) -> None:
+        if text == "lost":
+            raise ConnectionRefusedError
+        sent.append(text)
+
+    handler = JournalThread(send)
+    log = logger(handler)
+    log.warning("lost")
+    log.warning("found")
+    handler.close()
+    assert sent == ["found"]
+
+
+def test_a_line_reaches_systemd_pythons_journal_as_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = pytest.importorskip(
+        "systemd.journal", reason="systemd-python is missing: tools/setup test installs it"
+    )
+    sent: list[tuple[str, ...]] = []
+    monkeypatch.setattr(journal, "sendv", lambda *fields: sent.append(fields))
+    handler = JournalThread(journal.send)
+    logger(handler).error("broken", extra={"fields": {"EVENT": "fault"}})
+    handler.close()
+    (fields,) = sent
+    assert {"MESSAGE=broken", "PRIORITY=3", "EVENT=fault", "SYSLOG_IDENTIFIER=portero"} <= set(fields)
+
+
+def test_standard_error_is_the_journals_only_where_it_is_that_very_stream() -> None:
+    state = os.fstat(2)
+    assert in_journal(f"{state.st_dev}:{state.st_ino}")
+    assert not in_journal(f"{state.st_dev}:{state.st_ino + 1}")
+    assert not in_journal("")

@@ -83,6 +83,31 @@ def test_sound_comes_back_after_a_moment_without_memory_for_a_thread(monkeypatch
     run(test)
 
 
+def test_a_sound_card_that_hangs_is_no_progress_and_silence_is() -> None:
+    async def test() -> None:
+        device = ManualAudio()
+        door = engine(lambda: device)
+        assert door.progresses()
+        assert door.progresses()  # nothing runs: nothing can hang
+        door.play("ringback")
+        assert door.progresses()
+        device.step(3)
+        await until(lambda: len(device.played) == 3, "three ticks")
+        assert door.progresses()
+        assert not door.progresses()
+        device.step()
+        await until(lambda: len(device.played) == 4, "one more")
+        assert door.progresses()
+        door.play(None)
+        device.run_free()
+        await stopped(door)
+        assert door.progresses()
+        assert door.progresses()
+        door.close()
+
+    run(test)
+
+
 @pytest.mark.parametrize(("codec", "door_hz", "monitor_hz"), [("PCMU", 16000, 8000), ("PCMA", 8000, 48000)])
 def test_two_engines_hear_each_other_at_level_and_without_gaps(
     tmp_path: Path, codec: str, door_hz: int, monitor_hz: int
