@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from board.placement import Place, Reserved, check, chip_labels, machine, reservations
+from board.placement import Place, Reserved, check, check_boot_loader, chip_labels, machine, reservations
 from board.tables import Complaints, Table
 
 Pull = Literal["up", "down", "none"]
@@ -106,7 +106,7 @@ class Board:
     def beside(self, name: str) -> str:
         """The text of another file of the board's folder ("cmdline.txt"); empty where it has none."""
         file = self.file.parent / name
-        return file.read_text() if file.is_file() else ""
+        return _bytes(file).decode(errors="replace") if file.is_file() else ""
 
 
 def load(name_or_path: str, compatible: Collection[str] | None = None) -> Board:
@@ -137,8 +137,10 @@ def load(name_or_path: str, compatible: Collection[str] | None = None) -> Board:
     for table in (gpio, watchdog, root):
         table.finish()
     check(places(board), board.reserved, complaints)
-    if complaints.lines:
-        raise BoardError(str(complaints))
+    early = Complaints(file.parent / "config.txt")
+    check_boot_loader(board.beside("config.txt"), places(board), early)
+    if complaints.lines or early.lines:
+        raise BoardError("\n".join((*complaints.lines, *early.lines)))
     return board
 
 

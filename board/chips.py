@@ -40,7 +40,7 @@ HEADER_PINS = {
 }  # fmt: skip
 _ID = "belongs to the EEPROM of a HAT, which is read there at every start"
 
-_RASPBERRY_PI = Chip(
+RASPBERRY_PI = Chip(
     header=HEADER_PINS,
     taken={0: _ID, 1: _ID},
     pulled_up=frozenset(range(9)),
@@ -48,15 +48,15 @@ _RASPBERRY_PI = Chip(
     fixed_up=frozenset((2, 3)),
     name="GPIO {}",
 )
-_PL061 = Chip(
+PL061 = Chip(
     header=dict.fromkeys(range(8)),
     taken={3: "is the kernel's own power button (gpio-keys)"},
     pulled_down=frozenset(range(8)),
 )
 
 KNOWN: Mapping[str, Chip] = {
-    "pinctrl-bcm2835": _RASPBERRY_PI,
-    "pinctrl-bcm2711": _RASPBERRY_PI,
-    "pinctrl-rp1": _RASPBERRY_PI,
-    "9030000.pl061": _PL061,
+    "pinctrl-bcm2835": RASPBERRY_PI,
+    "pinctrl-bcm2711": RASPBERRY_PI,
+    "pinctrl-rp1": RASPBERRY_PI,
+    "9030000.pl061": PL061,
 }

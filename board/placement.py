@@ -4,14 +4,16 @@ Between power-on and the first program a pin has only its chip's own pull. A rel
 open the door at every start, whatever the software does: it is refused here, not explained afterwards.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from board.chips import KNOWN, Chip
+from board.chips import KNOWN, RASPBERRY_PI, Chip
 from board.tables import Complaints, Table
 
+_EARLY = re.compile(r"gpio=(\d{1,3}(?:-\d{1,3})?(?:,\d{1,3}(?:-\d{1,3})?)*)=([a-z0-9,]+)", re.ASCII)
 COMPATIBLE = Path("/proc/device-tree/compatible")
 
 
@@ -127,6 +129,39 @@ def _check_relay(place: Place, chip: Chip, complaints: Complaints) -> None:
         f"a relay that is active at that level opens the door at every start; write {better}, or "
         f"active_low = {other} level",
     )
+
+
+def check_boot_loader(text: str, places: Collection[Place], complaints: Complaints) -> None:
+    """What a Pi's config.txt does to the board's lines before Linux runs: `gpio=17,22-27=op,dl`."""
+    by_line = {place.line: place for place in places if KNOWN.get(place.chip) is RASPBERRY_PI}
+    for number, line in enumerate(text.splitlines(), 1):
+        setting = _EARLY.fullmatch(line.strip())
+        if setting is None:
+            continue
+        options = setting[2].split(",")
+        for place in (by_line[pin] for pin in _pins(setting[1]) if pin in by_line):
+            where = f"line {number}: gpio={place.line}"
+            if place.role == "input" and "op" in options:
+                complaints.add(
+                    where, f"drives {place.key}, which its contact shorts; write gpio={place.line}=ip,pu"
+                )
+            elif place.role == "relay" and "op" in options:
+                if ("dh" in options) != place.active_low:
+                    calm = "dh" if place.active_low else "dl"
+                    complaints.add(
+                        where, f"switches {place.key} on at every start; write gpio={place.line}=op,{calm}"
+                    )
+            elif place.role == "relay" and ("pd" if place.active_low else "pu") in options:
+                pull = "pu" if place.active_low else "pd"
+                complaints.add(where, f"pulls {place.key} on at every start; write gpio={place.line}=ip,{pull}")
+
+
+def _pins(text: str) -> list[int]:
+    pins: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        pins += range(int(first), int(last or first) + 1)
+    return pins
 
 
 def spans(numbers: Collection[int]) -> str:

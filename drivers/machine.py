@@ -57,6 +57,21 @@ def check_watchdog(module: str, root: Path = Path("/")) -> Iterator[Finding]:
     yield Finding(where, "there is no hardware watchdog", f"modprobe {module}; dmesg says why it is not there")
 
 
+def check_release(root: Path = Path("/")) -> Iterator[Finding]:
+    """What a Raspberry Pi's lines do when the process that drives them is killed."""
+    parameter = root / "sys/module/pinctrl_bcm2835/parameters/persist_gpio_outputs"
+    if not parameter.exists():
+        return
+    if _text(parameter) == "Y":
+        yield Finding(
+            "outputs",
+            "a killed lock process leaves its relays as they are",
+            "dtparam=strict_gpiod in config.txt, or pinctrl_bcm2835.persist_gpio_outputs=n for the kernel",
+        )
+    else:
+        yield Finding("outputs", "a killed lock process leaves its relays to their pull resistors: off")
+
+
 def check_modules(text: str, root: Path = Path("/")) -> Iterator[Finding]:
     """`text` is the board's modules.conf."""
     for line in text.splitlines():

@@ -48,6 +48,7 @@ def look(hardware: board.Board) -> Iterator[Finding]:
     return chain(
         on_machine.check_machine(hardware.machines, machine()),
         _lines(hardware, station, lock),
+        on_machine.check_release() if hardware.outputs else (),
         _camera(hardware.camera, station),
         _audio(hardware.audio, station),
         on_machine.check_watchdog(hardware.watchdog),

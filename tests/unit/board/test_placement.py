@@ -112,6 +112,40 @@ def test_a_chip_that_nothing_is_known_of_is_taken_as_it_is(board_file: Path) -> 
     assert board.load(str(board_file)).outputs["relay1"].line == 15
 
 
+WIRED = (
+    f"[outputs.relay1]\n{PI}line = 17\n[outputs.gate]\n{PI}line = 7\nactive_low = true\n"
+    f'[inputs.bell]\n{PI}line = 22\nactive_low = true\npull = "up"\n[lights.bell]\n{PI}line = 24\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ("gpio=17=op,dh", "switches outputs.relay1 on at every start; write gpio=17=op,dl"),
+        ("gpio=16-18=op,dh", "switches outputs.relay1 on at every start; write gpio=17=op,dl"),
+        ("gpio=7,17=op,dl", "switches outputs.gate on at every start; write gpio=7=op,dh"),
+        ("gpio=17=ip,pu", "pulls outputs.relay1 on at every start; write gpio=17=ip,pd"),
+        ("gpio=7=ip,pd", "pulls outputs.gate on at every start; write gpio=7=ip,pu"),
+        ("gpio=22=op,dh", "drives inputs.bell, which its contact shorts; write gpio=22=ip,pu"),
+    ],
+)
+def test_a_boot_loader_that_switches_a_relay_on_is_refused(board_file: Path, config: str, complaint: str) -> None:
+    (board_file.parent / "config.txt").write_text(f"arm_64bit=1\n{config}\n")
+    board_file.write_text(HEAD + WIRED)
+    with pytest.raises(board.BoardError) as caught:
+        board.load(str(board_file))
+    pin = complaint.rpartition("=")[0].rpartition("gpio=")[2]
+    assert str(caught.value) == f"{board_file.parent}/config.txt: line 2: gpio={pin}: {complaint}"
+
+
+def test_a_boot_loader_that_leaves_relays_off_is_well(board_file: Path) -> None:
+    (board_file.parent / "config.txt").write_text(
+        "#gpio=17=op,dh\ngpio=17=op,dl\ngpio=7=op,dh\ngpio=22=ip,pu\ngpio=24=op,dh\ngpio=x=op\n"
+    )
+    board_file.write_text(HEAD + WIRED)
+    assert board.load(str(board_file)).outputs.keys() == {"relay1", "gate"}
+
+
 NAMED = '[chips.header]\n"brcm,bcm2711" = "pinctrl-bcm2711"\n"brcm,bcm2837" = "pinctrl-bcm2835"\n'
 
 

@@ -405,6 +405,15 @@ def test_another_watchdog_is_not_taken_for_the_boards(tmp_path: Path) -> None:
     assert "no hardware watchdog" in wrong(machine.check_watchdog("i6300esb", tmp_path))[0]
 
 
+def test_relays_have_to_fall_back_when_the_lock_is_killed(tmp_path: Path) -> None:
+    assert list(machine.check_release(tmp_path)) == []
+    parameter = put(tmp_path / "sys/module/pinctrl_bcm2835/parameters/persist_gpio_outputs", "N\n")
+    assert wrong(machine.check_release(tmp_path)) == []
+    parameter.write_text("Y\n")
+    (told,) = wrong(machine.check_release(tmp_path))
+    assert "leaves its relays as they are -> dtparam=strict_gpiod" in told
+
+
 def test_modules_have_to_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "sys/module/snd_aloop").mkdir(parents=True)
     assert wrong(machine.check_modules("# two\nsnd-aloop\ni6300esb\n", tmp_path)) == [
