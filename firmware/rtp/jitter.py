@@ -3,9 +3,10 @@
 Works in samples of the RTP clock, so packets of 10 to 60 ms, mixed, fit a 20 ms tick. How late packets are is
 measured against the earliest of the last 150; the target delay covers nearly all of that. A dry buffer conceals
 without advancing, which is how delay grows; a packet known to be lost is concealed and passed over. Delay shrinks
-a frame at a time. A talker who pauses is granted more of it, since in his next pause it is given back unheard if it
-has been too long for two seconds; from one who never pauses it is taken after half a second. Telephone-events and
-comfort noise are "present, not audio". Decoding and concealment are the caller's, see `concealment`.
+a frame at a time. A talker who pauses is granted more of it: enough for the latest packet of the last 5 to 10 s,
+and a reserve in the first half minute. In his next pause it is given back unheard if it has been too long for two
+seconds; from one who never pauses it is taken after half a second. Telephone-events and comfort noise are
+"present, not audio". Decoding and concealment are the caller's, see `concealment`.
 """
 
 from bisect import bisect_left, insort
@@ -25,6 +26,7 @@ _PATIENCE_TICKS, _NO_PATIENCE_TICKS = 100, 25  # delay has been too long for, wi
 _MUCH_TICKS = 3  # left over when the network stood still: it goes in the first pause
 _LOOK_AHEAD_TICKS = 500
 _WARY_TICKS = 1500  # a network that stood still once does so again: more stays in reserve this long
+_PEAK_TICKS = 250  # how late the latest packet was is remembered for this long, and up to twice as long
 
 
 class Play(NamedTuple):
@@ -93,12 +95,15 @@ class JitterBuffer:
         self._look_ahead = look_ahead
         self._ample = clock_hz * 60 // 1000
         self._least = clock_hz * 8 // 1000  # what a tick may be late on a busy machine
+        self._margin = clock_hz * 2 // 1000  # a tick that is a little early still finds the latest packet there
 
         self._ssrc = -1
         self._queue: list[_Queued] = []
         self._window: deque[int] = deque(maxlen=_WINDOW)
         self._sorted: list[int] = []
         self._unsorted: list[int] = []
+        self._peak = self._peak_before = 0  # the widest spread in this stretch of ticks, and in the one before
+        self._peak_until = _PEAK_TICKS
         self._last_timestamp = 0
         self._highest = 0  # extended sequence
         self._seen = 0  # bit i: highest - i was received
@@ -216,6 +221,12 @@ class JitterBuffer:
             window.append(lateness)
             insort(ordered, lateness)
         self._unsorted.clear()
+        spread = ordered[-1] - ordered[0]
+        if self.ticks >= self._peak_until:
+            self._peak_before, self._peak = self._peak, spread
+            self._peak_until = self.ticks + _PEAK_TICKS
+        elif spread > self._peak:
+            self._peak = spread
 
     def put_event(self, packet: RtpPacket) -> None:
         """A telephone-event packet of the same stream: its sequence number is not lost, and no sound is due."""
@@ -277,7 +288,10 @@ class JitterBuffer:
         wanted = min(3 * spread, self._ample + 2 * spread // 5)
         wanted = max(wanted, ordered[len(ordered) * 96 // 100] - ordered[0])
         if self._pauses:
-            wanted = max(wanted, min(ordered[-1] - ordered[0], 2 * self._ample), 2 * self._least)
+            latest = max(ordered[-1] - ordered[0], self._peak, self._peak_before)
+            # Nobody knows the network of a call that has just begun, nor the machine's evening.
+            ready = (3 if self.ticks < _WARY_TICKS else 2) * self._least
+            wanted = max(wanted, min(latest + self._margin, 2 * self._ample), ready)
         if self.ticks < self._losing_until:
             wanted = max(wanted, self._tick + self._least)
         wanted = max(wanted, 3 * self._least if self.ticks < self._wary_until else self._least)
@@ -416,7 +430,7 @@ class JitterBuffer:
         """Move the delay toward the target by a tick; True where a tick of silence is to be inserted."""
         tick = self._tick
         target = self.target()
-        enough = target - target // 8  # as in _too_short
+        enough = target if self._pauses else target - target // 8  # as in _too_short
         if delay - tick >= enough:
             self._over += 1
             pauses = self._pauses
