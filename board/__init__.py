@@ -146,10 +146,12 @@ def load(name_or_path: str, compatible: Collection[str] | None = None) -> Board:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What of a board's outputs can be used. `wrong` has a line for each problem; empty: the file is in order."""
+    """What of a board's outputs can be used, and of its inputs. `wrong` has a line for each problem with the
+    outputs; empty: they are in order."""
 
     driver: str
     lines: dict[str, Output]
+    inputs: dict[str, Input]
     wrong: str
 
 
@@ -177,7 +179,14 @@ def load_outputs(name_or_path: str, compatible: Collection[str] | None = None) -
         output = _output(table.table(name), chips)
         if len(complaints.lines) == before:
             lines[name] = output
-    return Outputs(driver, lines, str(complaints))
+    wrong = str(complaints)
+    inputs: dict[str, Input] = {}
+    for name in root.table("inputs"):
+        before = len(complaints.lines)
+        line = _input(root.table("inputs").table(name), chips)
+        if len(complaints.lines) == before:
+            inputs[name] = line
+    return Outputs(driver, lines, inputs, wrong)
 
 
 def _salvage(text: str) -> dict[str, Any]:

@@ -296,6 +296,12 @@ def load_board(config: Config) -> board.Board:
         _has(hardware.inputs, f"buttons.{button.name}.input", button.input, hardware.name)
     for door in config.doors:
         _has(hardware.outputs, f"doors.{door.name}.relay", door.relay, hardware.name)
+        if door.contact is not None:
+            _has(hardware.inputs, f"doors.{door.name}.contact", door.contact, hardware.name)
+    for light in config.lights:
+        _has(hardware.lights, "lights.output", light.output, hardware.name)
+    if config.access.tamper is not None:
+        _has(hardware.inputs, "access.tamper", config.access.tamper, hardware.name)
     return hardware
 
 
@@ -408,6 +414,17 @@ def wire(config: Config, hardware: board.Board, wiring: Wiring, station: Station
             partial(buttons.found, button.name),
             partial(buttons.changed, button.name),
         )
+    for door in config.doors:
+        if door.contact is not None:
+            wiring.contact(
+                f"input {door.contact}",
+                hardware.inputs[door.contact],
+                partial(station.contacts.found, door.name),
+                partial(station.contacts.changed, door.name),
+            )
+    for light in config.lights:
+        where = f"light {light.output}"
+        wiring.light(where, hardware.lights[light.output], partial(station.lights.opened, light.output))
 
 
 # --- small things --------------------------------------------------------------------------------------------

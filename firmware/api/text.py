@@ -42,8 +42,12 @@ def status_lines(status: Json) -> Iterator[str]:
     yield from _table("Accounts", [_account_row(account) for account in status["accounts"]])
     if status.get("users"):
         yield from _table("Users", [row for user in status["users"] for row in _user_rows(user)])
-    levels = {True: "open (relay on)", False: "closed (relay off)", None: "unknown: portero-door is away"}
-    yield from _table("Doors", [[door["name"], levels[door["active"]]] for door in status["doors"]])
+    levels = {True: "unlocked (relay on)", False: "locked (relay off)", None: "unknown: portero-door is away"}
+    stands = {True: "stands open", False: "is shut", None: ""}
+    yield from _table(
+        "Doors",
+        [[door["name"], levels[door["active"]], stands[door.get("open")]] for door in status["doors"]],
+    )
     yield from _table(
         "Calls",
         [

@@ -39,6 +39,7 @@ def check(config: Config, given: Callable[[Path], bool], findings: Findings) -> 
     _users(config, findings)
     _buttons(config, given, findings)
     _doors(config, findings)
+    _lines(config, findings)
     _codes(config, findings)
     _calls(config, findings)
     _media(config, findings)
@@ -192,13 +193,6 @@ def _buttons(config: Config, given: Callable[[Path], bool], findings: Findings) 
             ("buttons",), "there is no [[buttons]]: nobody can ring", "write one as in docs/configuration.md"
         )
     _unique("buttons", "name", [button.name for button in config.buttons], findings, why="write a name of its own")
-    _unique(
-        "buttons",
-        "input",
-        [button.input for button in config.buttons],
-        findings,
-        why="write the input of this button",
-    )
     accounts = [account.name for account in config.accounts]
     doors = [door.name for door in config.doors]
     for index, button in enumerate(config.buttons):
@@ -293,6 +287,28 @@ def _doors(config: Config, findings: Findings) -> None:
                 f"{door.pulse_ms} is more than max_pulse_ms, {door.max_pulse_ms}",
                 f"write pulse_ms = {door.max_pulse_ms}, or a larger max_pulse_ms",
             )
+
+
+def _lines(config: Config, findings: Findings) -> None:
+    """One line, one use."""
+    uses: list[tuple[Path, str, str | None]] = [
+        (("buttons", n, "input"), "this button", button.input) for n, button in enumerate(config.buttons)
+    ]
+    uses += [(("doors", n, "contact"), "this door's contact", door.contact) for n, door in enumerate(config.doors)]
+    uses.append((("access", "tamper"), "the cover's contact", config.access.tamper))
+    seen: dict[str, str] = {}
+    for place, whose, name in uses:
+        if name is None or findings.wrong(place):
+            continue
+        if name in seen:
+            findings.fault(place, f'"{name}" is {seen[name]} already', f"write the input of {whose}")
+        seen.setdefault(name, f"{place[0]}[{place[1]}]")
+    outputs = [light.output for light in config.lights]
+    _unique("lights", "output", outputs, findings, why="write the output of this light")
+    buttons = [button.name for button in config.buttons]
+    for n, light in enumerate(config.lights):
+        if light.button is not None:
+            _known(("lights", n, "button"), light.button, buttons, "buttons", findings)
 
 
 def _codes(config: Config, findings: Findings) -> None:

@@ -76,6 +76,10 @@ def describe(event: Event) -> str:
             level = "on" if event.active else "off"
             wrong = "" if event.active == event.expected else f", should be {'on' if event.expected else 'off'}"
             return f"relay of {event.door} reads {level}{wrong}"
+        case events.DoorOpened():
+            return f"{event.door} is opened" + ("" if event.unlocked else ", and not by the station")
+        case events.DoorClosed():
+            return f"{event.door} is shut after {event.open_s:.1f} s"
         case events.RelayOff():
             return f"relay of {event.door} off after {event.on_ms} ms" + _because(event.reason)
         case events.DoorRefused():

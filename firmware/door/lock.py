@@ -24,7 +24,8 @@ One machine a door:
 
 A door begins in `releasing`: the line was requested inactive and is believed once it has been read. A second
 pulse while one is on is refused, not added: what was granted is then what is journalled, one pulse, one on, one
-off, one bound, and nobody keeps a door open by asking again and again. After `stop` every pulse is refused.
+off, one bound, and nobody keeps a door open by asking again and again. After `stop` every pulse is refused, and
+so is each while `tamper` says that the station's cover is off.
 """
 
 from collections.abc import Iterable
@@ -111,6 +112,18 @@ class Lock:
         self._actions: list[Action] = []
         self._faults: dict[str, Message] = {}
         self._stopping = False
+        self._tampered = ""
+
+    def tamper(self, what: str) -> None:
+        """The station's cover is off, or nobody can tell: no pulse is granted until `what` is empty again. One that
+        is on ends in its time."""
+        if what == self._tampered:
+            return
+        self._tampered = what
+        if what:
+            self.report_fault("tamper", what, "close the station's cover; no door opens before")
+        else:
+            self.clear_fault("tamper")
 
     def pulse(self, client: int, asked: PulseRequest, now: float) -> None:
         """A client asks for a door; granted or refused at once."""
@@ -245,6 +258,8 @@ class Lock:
         """Why this pulse is not granted; empty when it is."""
         if self._stopping:
             return "portero-door is stopping"
+        if self._tampered:
+            return f"tamper: {self._tampered}"
         if relay is None or pulse_ms is None:
             return f"there is no door of that name; there are: {', '.join(self._relays) or 'none'}"
         if not MIN_PULSE_MS <= pulse_ms <= relay.door.max_pulse_ms:

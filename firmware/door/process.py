@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from board import BoardError, Output, load_outputs
-from drivers.gpio.base import GpioError, OutputChip, OutputLine
+from board import BoardError, Outputs, load_outputs
+from drivers.gpio.base import Chip, GpioError, InputLine, OutputLine
 from drivers.gpio.chips import open_chip
 from firmware.door.journal import Journal
 from firmware.door.lock import Door, Lock, Record, Switch, Tell, TellAll
@@ -78,8 +78,8 @@ def _only_release(file: Path) -> None:
     settings = _settings(file)
     problem = _become_only_instance(settings.run_dir)
     with contextlib.ExitStack() as lines_open:
-        lines = _release_all(settings, lines_open)
-    print(f"portero-door: released {', '.join(lines) or 'nothing: the board has no outputs'}")
+        taken = _release_all(settings, lines_open)
+    print(f"portero-door: released {', '.join(taken.lines) or 'nothing: the board has no outputs'}")
     if problem:
         raise Fatal(problem)
 
@@ -99,20 +99,22 @@ def _run(file: Path, notifier: Notifier) -> None:
     signals = _Signals(wake_writer)
     problem = _become_only_instance(settings.run_dir)
     with contextlib.ExitStack() as lines_open:
-        lines = _release_all(settings, lines_open)
+        taken = _release_all(settings, lines_open)
         if problem:
             raise Fatal(problem)
+        tamper = settings.tamper(taken.board.inputs)
         try:
-            doors = settings.doors(lines)
+            doors = settings.doors(taken.lines)
         except SettingsError as error:
             raise Fatal(str(error), EXIT_CONFIGURATION) from error
-        by_door = {door.name: lines[relay] for door, relay in doors.items()}
+        by_door = {door.name: taken.lines[relay] for door, relay in doors.items()}
+        cover = taken.watch(tamper) if tamper else None
         journal = Journal(settings.state_dir / JOURNAL_NAME, lambda: _poke(wake_writer))
         without = come_first()  # this thread alone: the journal's began before
         if without:
             print(f"portero-door: {without}", file=sys.stderr)
         try:
-            _open(doors, by_door, settings.run_dir / SOCKET_NAME, journal, notifier).run(signals, wake)
+            _open(doors, by_door, cover, settings.run_dir / SOCKET_NAME, journal, notifier).run(signals, wake)
         finally:
             # The lines first: closing the journal may take as long as a bad disk likes.
             lines_open.close()
@@ -126,12 +128,14 @@ class Process:
         self,
         doors: Iterable[Door],
         lines: dict[str, OutputLine],
+        cover: InputLine | None,
         socket_path: Path,
         journal: Journal,
         notifier: Notifier,
     ) -> None:
         self._lock = Lock(doors)
         self._lines = lines
+        self._cover = cover
         self._journal = journal
         self._notifier = notifier
         self._performing = False
@@ -143,15 +147,19 @@ class Process:
     def run(self, signals: "_Signals", wake: socket.socket) -> None:
         """Until a signal ends it; every door is released when this returns. `wake` ends a wait."""
         self._server.watch(wake.fileno())
+        if self._cover is not None:
+            self._server.watch(self._cover.fd)
         self._journal.put({"kind": "started", "pid": os.getpid(), "at_s": time.monotonic()})
         for name, line in self._lines.items():
             self._read_back(name, line)
+        self._look_at_cover()
         self._perform()
         self._notifier.send(READY="1", STATUS=f"{len(self._lines)} doors, all released")
         try:
             while not signals.received:
                 now = time.monotonic()
                 self._lock.handle_timer(now)
+                self._look_at_cover()
                 self._perform()
                 self._notifier.feed_watchdog(now)
                 self._look_at_journal()
@@ -263,6 +271,16 @@ class Process:
         self._refusals += 1
         return self._refusals <= REFUSALS_PER_MINUTE
 
+    def _look_at_cover(self) -> None:
+        """By its level and not by its edges: whatever was missed, the next turn sees how it is."""
+        if self._cover is None:
+            return
+        try:
+            what = "the station's cover is off" if self._cover.read() else ""
+        except OSError as error:
+            what = f"the cover's contact cannot be read: {error.strerror or error}"
+        self._lock.tamper(what)
+
     def _look_at_journal(self) -> None:
         failure = self._journal.failure
         if failure == self._journal_failure:
@@ -320,10 +338,15 @@ def _poke(wake_writer: socket.socket) -> None:
 
 
 def _open(
-    doors: Iterable[Door], lines: dict[str, OutputLine], path: Path, journal: Journal, notifier: Notifier
+    doors: Iterable[Door],
+    lines: dict[str, OutputLine],
+    cover: InputLine | None,
+    path: Path,
+    journal: Journal,
+    notifier: Notifier,
 ) -> Process:
     try:
-        return Process(doors, lines, path, journal, notifier)
+        return Process(doors, lines, cover, path, journal, notifier)
     except OSError as error:
         raise Fatal(f"{path}: {error.strerror or error}") from error
 
@@ -349,36 +372,56 @@ def _become_only_instance(run_dir: Path) -> str:
     return ""
 
 
-def _release_all(settings: Settings, lines_open: contextlib.ExitStack) -> dict[str, OutputLine]:
+class _Taken:
+    """The board's lines that are this process's: `lines` by output. Closed with `lines_open`."""
+
+    def __init__(self, board: Outputs, run_dir: Path, lines_open: contextlib.ExitStack) -> None:
+        self.board = board
+        self.lines: dict[str, OutputLine] = {}
+        self._run_dir = run_dir
+        self._lines_open = lines_open
+        self._chips: dict[str, Chip] = {}
+
+    def chip(self, label: str) -> Chip:
+        if label not in self._chips:
+            self._chips[label] = chip = open_chip(self.board.driver, label, self._run_dir, CONSUMER)
+            self._lines_open.callback(_close_chip, chip)
+        return self._chips[label]
+
+    def watch(self, name: str) -> InputLine:
+        """The input of this name. Fatal where it cannot be had: who was told to look at the cover opens no door
+        without."""
+        line = self.board.inputs[name]
+        try:
+            return self.chip(line.chip).request_input(
+                line.line, active_low=line.active_low, pull=line.pull, debounce_ms=line.debounce_ms
+            )
+        except (GpioError, OSError) as error:
+            raise Fatal(f"inputs.{name}: {error}") from error
+
+
+def _release_all(settings: Settings, lines_open: contextlib.ExitStack) -> _Taken:
     """Request every output that the board's file still names, which sets it inactive; those after one that fails,
     too. Only then Fatal for what was wrong."""
     try:
         outputs = load_outputs(settings.board)
     except BoardError as error:
         raise Fatal(str(error), EXIT_CONFIGURATION) from error
-    chips: dict[str, OutputChip] = {}
-    lines: dict[str, OutputLine] = {}
+    taken = _Taken(outputs, settings.run_dir, lines_open)
     problems: list[str] = []
     for name, output in outputs.lines.items():
         try:
-            if output.chip not in chips:
-                chip = open_chip(outputs.driver, output.chip, settings.run_dir, CONSUMER)
-                chips[output.chip] = chip
-                lines_open.callback(_close_chip, chip)
-            lines[name] = _request(chips[output.chip], output)
+            chip = taken.chip(output.chip)
+            taken.lines[name] = chip.request_output(output.line, active_low=output.active_low)
         except (GpioError, OSError) as error:
             problems.append(f"outputs.{name}: {error}")
     if outputs.wrong:
         raise Fatal("\n".join((outputs.wrong, *problems)), EXIT_CONFIGURATION)
     if problems:
         raise Fatal("\n".join(problems))
-    return lines
+    return taken
 
 
-def _request(chip: OutputChip, output: Output) -> OutputLine:
-    return chip.request_output(output.line, active_low=output.active_low)
-
-
-def _close_chip(chip: OutputChip) -> None:
+def _close_chip(chip: Chip) -> None:
     with contextlib.suppress(OSError):
         chip.close()

@@ -43,6 +43,19 @@ class Settings:
         self.run_dir = Path(station.text("run_dir", "/run/portero"))
         self.state_dir = Path(station.text("state_dir", "/var/lib/portero"))
 
+    def tamper(self, inputs: Collection[str]) -> str:
+        """The input of the station's cover among those of the board; empty where none is configured. A name that
+        is none of them is a complaint for `doors` to raise."""
+        access = Table(self._values, "", self._complaints).table("access")
+        if "tamper" not in access:
+            return ""
+        name = access.text("tamper")
+        if name and name not in inputs:
+            known = ", ".join(f'"{other}"' for other in inputs) or "none"
+            access.complain("tamper", f'is "{name}", which is no input of the board; it has: {known}')
+            return ""
+        return name
+
     def doors(self, outputs: Collection[str]) -> dict[Door, str]:
         """The doors, each with the name of its output among the board's `outputs`. SettingsError if not."""
         relays: dict[str, str] = {}

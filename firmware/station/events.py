@@ -382,6 +382,23 @@ class DoorRefused(Event):
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorOpened(Event):
+    """The door's contact says that it was opened. `unlocked`: the station had released its strike, at most 10 s
+    before; else it was a key, the handle inside, or force."""
+
+    kind: ClassVar[str] = "door-opened"
+    door: str
+    unlocked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorClosed(Event):
+    kind: ClassVar[str] = "door-closed"
+    door: str
+    open_s: float  # for so long it stood open
+
+
 # --- the station itself ------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ class Overview:
         }
         self._lock_process = False
         self._lines: dict[str, bool | None] = dict.fromkeys((door.name for door in config.doors), None)
+        self._open: dict[str, bool] = {}  # doors by their contacts
         self._calls: dict[str, tuple[CallStatus, float]] = {}
         self._faults: dict[str, FaultStatus] = {}
         self._press: PressStatus | None = None
@@ -53,6 +54,10 @@ class Overview:
                 self._lines = dict.fromkeys(self._lines, False if event.connected else None)
             case events.RelayReadBack():
                 self._lines[event.door] = event.active
+            case events.DoorOpened():
+                self._open[event.door] = True
+            case events.DoorClosed():
+                self._open[event.door] = False
             case events.ButtonPressed() if event.action == "ring":
                 self._press = PressStatus(
                     press=event.press, button=event.button, source=event.source, time=record.wall_s
@@ -120,7 +125,10 @@ class Overview:
                 replace(account, since_s=round(now - since, 1)) for account, since in self._accounts.values()
             ),
             buttons=tuple(button.name for button in self._config.buttons),
-            doors=tuple(DoorStatus(name=name, active=active) for name, active in self._lines.items()),
+            doors=tuple(
+                DoorStatus(name=name, active=active, open=self._open.get(name))
+                for name, active in self._lines.items()
+            ),
             calls=tuple(replace(call, since_s=round(now - since, 1)) for call, since in self._calls.values()),
             faults=tuple(self._faults.values()),
             last_press=self._press,

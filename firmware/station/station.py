@@ -24,6 +24,7 @@ from firmware.sip.info_dtmf import read_key, write_key
 from firmware.station import events
 from firmware.station.access import Decision, Grant, Lockout, Policy
 from firmware.station.buttons import Buttons
+from firmware.station.contacts import Contacts
 from firmware.station.doors import Doors
 from firmware.station.events import EventStream, Evidence, PressAction, Record
 from firmware.station.faults import Faults
@@ -31,6 +32,7 @@ from firmware.station.house import House, HouseEvent
 from firmware.station.incoming import INCOMING, Incoming
 from firmware.station.leg import Leg, sends_sound
 from firmware.station.legs import Legs
+from firmware.station.lights import Lights
 from firmware.station.news import News
 from firmware.station.overview import Overview
 from firmware.station.ration import Ration
@@ -87,6 +89,8 @@ class Station:
         self.faults = Faults(stream)
         self.house = House(config, self.faults, phone, loop)
         self.buttons = Buttons(config.buttons, self.faults, self._pressed_by_hand, loop)
+        self.contacts = Contacts(config.doors, self.faults, loop, loop.time)
+        self.lights = Lights(config.lights)
         self.doors = Doors(config, self.faults, door, loop, self._opened, self._not_opened)
         self._loop = loop
         self._now = loop.time
@@ -121,7 +125,8 @@ class Station:
         self._sounding: str | None = None  # leg whose early sound the visitor hears
         self._news = News(self.faults, phone, self.house, self._legs, self._now)
         self.overview = Overview(config)
-        stream.subscribe(self.overview.take)
+        for take in (self.overview.take, self.contacts.take, self.lights.take):
+            stream.subscribe(take)
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
 
@@ -177,6 +182,7 @@ class Station:
             self._carry_out(visit)
         self._engine.play(None)
         self.buttons.close()
+        self.contacts.close()
         self.house.stop()
         if self._timer is not None:
             self._timer.cancel()

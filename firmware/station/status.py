@@ -49,10 +49,12 @@ class UserStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoorStatus:
-    """A door's relay line. `active` is None while the lock process is away and nobody knows."""
+    """A door's relay line. `active` is None while the lock process is away and nobody knows. `open`: what its
+    contact says; None where it has none, or has said nothing yet."""
 
     name: str
     active: bool | None
+    open: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.gpio.simulated import LineWatch, lines_file
+from drivers.gpio.simulated import LineWatch, SimulatedChip, lines_file
 from firmware.door.process import come_first
 from firmware.net.door_client import (
     DoorClient,
@@ -34,7 +34,7 @@ from firmware.net.door_client import (
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 20.0
 PROGRAM = "from firmware.door.process import main; main()"
-STREET_LINE, YARD_LINE = 5, 6  # relay1 and relay2 of board/simulated
+STREET_LINE, YARD_LINE, TAMPER_LINE = 5, 6, 23  # relay1, relay2 and tamper of board/simulated
 
 
 def eventually(condition: Callable[[], object], what: str = "the condition") -> None:
@@ -345,6 +345,51 @@ def test_release_alone_touches_nothing_of_a_lock_that_lives(station: Station, ta
     assert status == 1
     assert "another portero-door is running here" in errors
     assert station.yard.active
+
+
+def test_while_the_cover_is_off_no_door_opens_and_everybody_hears_why(
+    station: Station, talk: Callable[[], Talk]
+) -> None:
+    station.configure('[access]\ntamper = "tamper"\n[[doors]]\nname = "street"\nrelay = "relay1"\npulse_ms = 300\n')
+    station.start_and_wait()
+    hand = SimulatedChip(lines_file("simulated", station.run_dir))
+    client = talk()
+    client.ask()
+    assert client.hear("accepted", "refused")["event"] == "accepted"
+    client.hear("line-off")
+    hand.drive(TAMPER_LINE, True)
+    assert client.hear("fault")["what"] == "the station's cover is off"
+    client.ask()
+    assert client.hear("accepted", "refused")["reason"] == "tamper: the station's cover is off"
+    hand.drive(TAMPER_LINE, False)
+    assert client.hear("fault-cleared")["where"] == "tamper"
+    client.ask()
+    assert client.hear("accepted", "refused")["event"] == "accepted"
+    hand.close()
+
+
+def test_a_cover_that_is_off_at_the_start_is_a_fault_of_the_first_word(
+    station: Station, talk: Callable[[], Talk]
+) -> None:
+    station.configure('[access]\ntamper = "tamper"\n[[doors]]\nname = "street"\nrelay = "relay1"\n')
+    station.run_dir.mkdir()
+    hand = SimulatedChip(lines_file("simulated", station.run_dir))
+    hand.drive(TAMPER_LINE, True)
+    station.start_and_wait()
+    assert [fault["where"] for fault in talk().hear("hello")["faults"]] == ["tamper"]
+    hand.close()
+
+
+@pytest.mark.parametrize("holder", [True, False])
+def test_a_cover_that_cannot_be_watched_ends_the_process_with_its_name(station: Station, holder: bool) -> None:
+    station.configure(f'[access]\ntamper = "{"tamper" if holder else "lid"}"\n')
+    station.run_dir.mkdir()
+    other = SimulatedChip(lines_file("simulated", station.run_dir))
+    other.request_input(TAMPER_LINE, active_low=False, pull="none", debounce_ms=0)
+    status, errors = station.run()
+    assert status == (1 if holder else 78)
+    assert ("inputs.tamper: " if holder else 'access.tamper: is "lid", which is no input') in errors
+    other.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])

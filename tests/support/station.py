@@ -38,6 +38,15 @@ active_low = true
 pull = "up"
 debounce_ms = 30
 
+[inputs.door]
+chip = "simulated"
+line = 22
+debounce_ms = 30
+
+[lights.light1]
+chip = "simulated"
+line = 24
+
 [outputs.relay1]
 chip = "simulated"
 line = {relay_line}
@@ -74,6 +83,8 @@ class Portero:
         account: Section | None = None,
         button: Section | None = None,
         stage: Section | None = None,
+        door: Section | None = None,
+        light: Section | None = None,
         camera: Section | None = None,
         ca_file: Path | None = None,
         fingerprint: str = "",
@@ -84,7 +95,8 @@ class Portero:
     ) -> None:
         """`account` has more keys of the account at `server` (None takes one away), `ca_file` who signed that
         server's certificate, `fingerprint` which one it is. With a `certificate` phones may come by TLS, to
-        the port above `sip_port`. `button` and `stage` have more keys of the button and of each of its stages,
+        the port above `sip_port`. `button`, `stage` and `door` have more keys of the button, of each of its stages
+        and of the door, `light` those of a light,
         `camera` is the board's in place of the simulated one, and so is `sound_card`.
         `microphone_file` is a WAV file that is heard at the door over and over, in place of a tone.
         `within` is a command that runs the station, such as networks.Network.enter; `program` is the station."""
@@ -143,8 +155,10 @@ class Portero:
         for ring, seconds in stages:
             keys = {"ring": list(ring), "seconds": seconds, **(stage or {})}
             text.append(_table("[[buttons.stages]]", keys))
-        text.append(_table("[[doors]]", {"name": DOOR, "relay": "relay1", "pulse_ms": PULSE_MS}))
+        text.append(_table("[[doors]]", {"name": DOOR, "relay": "relay1", "pulse_ms": PULSE_MS, **(door or {})}))
         text.append(_table("[[doors.codes]]", {"name": "family", "digits": CODE}))
+        if light is not None:
+            text.append(_table("[[lights]]", light))
         self.configuration = folder / "station.toml"
         self.configuration.write_text("\n".join(text))
         self.configuration.chmod(0o600)

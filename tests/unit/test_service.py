@@ -5,7 +5,6 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,36 +13,17 @@ from firmware.service import Service, ServiceError, notifier
 from firmware.station import events
 from firmware.station.events import EventStream
 from firmware.station.overview import Overview
+from tests.support.hand_clock import HandClock
 
 ACCOUNT = Account(name="pbx", address="sip:door@pbx.example.org", password=Secret("opensesame"))
 CONFIG = Config(accounts=(ACCOUNT,))
-
-
-class Clock:
-    """The loop's timers, turned by hand."""
-
-    def __init__(self) -> None:
-        self.due: list[tuple[float, Any]] = []
-
-    def call_later(self, delay_s: float, callback: Any) -> "Clock":
-        self.due.append((delay_s, callback))
-        return self
-
-    def cancel(self) -> None:
-        self.due.clear()
-
-    def turn(self) -> float:
-        ((delay_s, callback),) = self.due
-        self.due.clear()
-        callback()
-        return delay_s
 
 
 class Scene:
     def __init__(self, **environment: str) -> None:
         self.told: list[str] = []
         self.healthy = True
-        self.clock = Clock()
+        self.clock = HandClock()
         self.stream = EventStream()
         overview = Overview(CONFIG)
         self.service = Service(
@@ -71,11 +51,11 @@ def test_the_watchdog_is_fed_twice_within_its_time_until_the_end() -> None:
     scene = watched()
     scene.service.ready()
     scene.told.clear()
-    assert [scene.clock.turn() for _ in range(3)] == [10.0, 10.0, 10.0]
+    scene.clock.wait(30)
     assert scene.told == ["WATCHDOG=1"] * 3
     scene.service.stopping("SIGTERM")
     scene.service.close()
-    assert scene.clock.due == []
+    assert scene.clock.waiting == []
     assert scene.told[-1] == "STOPPING=1\nSTATUS=stopping: SIGTERM"
 
 
@@ -86,12 +66,11 @@ def test_a_station_whose_sound_stands_still_starves_the_watchdog_and_says_why(
     scene.service.ready()
     scene.told.clear()
     scene.healthy = False
-    for _ in range(3):
-        scene.clock.turn()
+    scene.clock.wait(30)
     assert scene.told == []
     assert caplog.text.count("the audio thread stands still") == 1
     scene.healthy = True
-    scene.clock.turn()
+    scene.clock.wait(10)
     assert scene.told == ["WATCHDOG=1"]
 
 
@@ -99,7 +78,7 @@ def test_a_station_whose_sound_stands_still_starves_the_watchdog_and_says_why(
 def test_without_a_watchdog_of_ours_nothing_is_fed(environment: dict[str, str]) -> None:
     scene = Scene(**environment)
     scene.service.ready()
-    assert scene.clock.due == []
+    assert scene.clock.waiting == []
     assert "WATCHDOG=1" not in scene.told
 
 

@@ -7,7 +7,7 @@ docs/configuration.md is generated from what stands here (docs/generate.py). Rea
 from collections.abc import Sequence
 
 from firmware.config.sections.base import Section
-from firmware.config.sections.ringing import Access, Button, Calls, Code, Door, Incoming, Stage
+from firmware.config.sections.ringing import Access, Button, Calls, Code, Door, Incoming, LightSection, Stage
 from firmware.config.sections.sip import Account, House, NatSection, Sip, Tls, User
 from firmware.config.sections.sound import Announcements, Audio, MediaSection
 from firmware.config.sections.station import Station, StoreSection
@@ -24,6 +24,7 @@ __all__ = [
     "Door",
     "House",
     "Incoming",
+    "LightSection",
     "MediaSection",
     "NatSection",
     "Section",
@@ -46,6 +47,7 @@ class Config(Section, frozen=True, kw_only=True):
     users: tuple[User, ...] = ()
     buttons: tuple[Button, ...] = ()
     doors: tuple[Door, ...] = ()
+    lights: tuple[LightSection, ...] = ()
     calls: Calls = Calls()
     access: Access = Access()
     media: MediaSection = MediaSection()

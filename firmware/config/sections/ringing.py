@@ -1,4 +1,4 @@
-"""Who rings, who may open: [[buttons]], [[doors]], [incoming], [calls], [access]."""
+"""Who rings, who may open, what lights up: [[buttons]], [[doors]], [[lights]], [incoming], [calls], [access]."""
 
 from typing import Annotated, Literal
 
@@ -100,7 +100,32 @@ class Door(Section, frozen=True, kw_only=True):
     max_pulse_ms: Annotated[
         int, Meta(ge=50, le=60_000), says("Longest time the lock process ever leaves the relay on, whoever asks.")
     ] = 10_000
+    contact: Annotated[
+        str | None,
+        forms.NAME,
+        says("The board's input that is active while the door is open; left out: there is no contact.", "door"),
+    ] = None
+    held_open_s: Annotated[
+        float,
+        Meta(ge=0, le=86_400),
+        says("Seconds after which a door that stands open is a fault, until it is shut; 0: never."),
+    ] = 60
     codes: Annotated[tuple[Code, ...], says("Codes that open it.")] = ()
+
+
+class LightSection(Section, frozen=True, kw_only=True):
+    """A light at a button. It blinks while the door rings, shines while somebody talks, and blinks fast while the
+    strike is released."""
+
+    output: Annotated[str, forms.NAME, says("The board's light.", "light1")]
+    button: Annotated[
+        str | None,
+        forms.NAME,
+        says("Button whose visits it shows; left out: those of all.", "flat-1a"),
+    ] = None
+    idle: Annotated[Literal["off", "on"], says("What it does otherwise; on: the button is found in the dark.")] = (
+        "off"
+    )
 
 
 class Incoming(Section, frozen=True, kw_only=True):
@@ -186,6 +211,15 @@ class Access(Section, frozen=True, kw_only=True):
             "phone takes no telephone-events. A key that the door's own microphone heard before never counts."
         ),
     ] = ("rtp", "info", "inband")
+    tamper: Annotated[
+        str | None,
+        forms.NAME,
+        says(
+            "The board's input that is active while the station's cover is off: no door opens then. The lock "
+            "process watches it by itself. Left out: there is none.",
+            "tamper",
+        ),
+    ] = None
     min_code_digits: Annotated[
         int,
         Meta(ge=1, le=32),

@@ -43,7 +43,7 @@ def test_the_simulated_board_has_camera_sound_buttons_and_relays() -> None:
 
 def test_the_lock_reads_the_same_outputs_as_the_station() -> None:
     loaded = board.load("simulated")
-    assert board.load_outputs("simulated") == board.Outputs(loaded.gpio, loaded.outputs, "")
+    assert board.load_outputs("simulated") == board.Outputs(loaded.gpio, loaded.outputs, loaded.inputs, "")
 
 
 def test_a_board_elsewhere_is_found_by_its_file_or_its_folder(board_file: Path) -> None:
@@ -162,7 +162,7 @@ def test_relays_are_read_from_a_board_that_is_otherwise_wrong(board_file: Path) 
     board_file.write_text(
         '[gpio]\ndriver = "simulated"\n[audio]\nrate_hz = "loud"\n[outputs.relay1]\nchip = "soc"\nline = 4\n'
     )
-    expected = board.Outputs("simulated", {"relay1": board.Output("soc", 4, False)}, "")
+    expected = board.Outputs("simulated", {"relay1": board.Output("soc", 4, False)}, {}, "")
     assert board.load_outputs(str(board_file)) == expected
 
 

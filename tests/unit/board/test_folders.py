@@ -54,7 +54,7 @@ def settings(folder: Path) -> list[tuple[str, str]]:
 def test_every_board_is_in_order_and_has_no_file_that_nothing_reads(folder: Path) -> None:
     loaded = board.load(folder.name)
     assert loaded.name == folder.name
-    assert board.load_outputs(folder.name) == board.Outputs(loaded.gpio, loaded.outputs, "")
+    assert board.load_outputs(folder.name) == board.Outputs(loaded.gpio, loaded.outputs, loaded.inputs, "")
     assert {path.name for path in folder.iterdir() if path.name != "__pycache__"} <= FILES
 
 

@@ -383,6 +383,22 @@ WRONG = [
         '9: buttons[1].input: "button1" is buttons[0] already; write the input of this button',
     ),
     (
+        changed('relay = "relay1"', 'relay = "relay1"\ncontact = "button1"'),
+        '10: doors[0].contact: "button1" is buttons[0] already; write the input of this door\'s contact',
+    ),
+    (
+        changed('relay = "relay1"', 'relay = "relay1"\ncontact = "door"') + '[access]\ntamper = "door"\n',
+        '15: access.tamper: "door" is doors[0] already; write the input of the cover\'s contact',
+    ),
+    (
+        MINIMAL + '[[lights]]\noutput = "light1"\n[[lights]]\noutput = "light1"\n',
+        '16: lights[1].output: "light1" is lights[0] already; write the output of this light',
+    ),
+    (
+        MINIMAL + '[[lights]]\noutput = "light1"\nbutton = "flatt"\n',
+        '15: lights[0].button: "flatt" is none of [[buttons]]; write "flat"',
+    ),
+    (
         MINIMAL + OTHER_DOOR.replace("relay2", "relay1").replace("58231", "99999"),
         '15: doors[1].relay: "relay1" is doors[0] already; write the relay of this door',
     ),

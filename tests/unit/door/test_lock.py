@@ -394,3 +394,32 @@ def _client_of(world: World, door: str) -> int:
     """Whose pulse is on at this door, by what was told."""
     accepted = [(client, message) for client, message in world.told if message["event"] == "accepted"]
     return next(client for client, message in reversed(accepted) if message["door"] == door)  # type: ignore[return-value]
+
+
+def test_while_the_cover_is_off_no_pulse_is_granted_and_one_that_is_on_ends_in_its_time() -> None:
+    world = World(STREET, YARD)
+    world.pulse("street")
+    world.lock.tamper("the station's cover is off")
+    world.perform()
+    world.pulse("yard")
+    assert world.level == {"street": True, "yard": False}
+    assert world.told[-1][1]["reason"] == "tamper: the station's cover is off"
+    assert world.journal[-1]["kind"] == "refused"
+    world.now += 3.0
+    world.lock.handle_timer(world.now)
+    world.perform()
+    assert world.level == {"street": False, "yard": False}
+    world.lock.tamper("")
+    world.pulse("yard")
+    assert world.level["yard"]
+
+
+def test_an_open_cover_is_a_fault_told_once_and_cleared() -> None:
+    world = World(STREET)
+    before = len(world.told)
+    for what in ("the station's cover is off", "the station's cover is off", "", ""):
+        world.lock.tamper(what)
+        world.perform()
+    told = [(message["event"], message["where"]) for _, message in world.told[before:]]
+    assert told == [("fault", "tamper"), ("fault-cleared", "tamper")]
+    assert world.lock.status(world.now)["faults"] == []

@@ -99,3 +99,30 @@ def test_a_wrong_board_is_complained_of_after_the_relays_are_released(file: Path
 def test_a_file_that_is_not_there_is_named(file: Path) -> None:
     with pytest.raises(SettingsError, match=f"{file}: No such file or directory"):
         Settings(file)
+
+
+def test_the_covers_input_is_one_of_the_boards(file: Path) -> None:
+    file.write_text('[access]\ntamper = "tamper"\nwrong_codes = "many"\n')
+    settings = Settings(file)
+    assert settings.tamper(("button1", "tamper")) == "tamper"
+    assert settings.doors(OUTPUTS) == {}
+
+
+def test_without_a_cover_to_watch_there_is_none(file: Path) -> None:
+    file.write_text("[access]\nwrong_codes = 3\n")
+    assert Settings(file).tamper(("tamper",)) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ('"tampr"', r'access.tamper: is "tampr", which is no input of the board; it has: "button1", "tamper"'),
+        ("true", "access.tamper: is true; write a text in quotes"),
+    ],
+)
+def test_a_cover_that_the_board_does_not_have_is_named_with_the_doors(file: Path, value: str, wrong: str) -> None:
+    file.write_text(f"[access]\ntamper = {value}\n")
+    settings = Settings(file)
+    assert settings.tamper(("button1", "tamper")) == ""
+    with pytest.raises(SettingsError, match=wrong):
+        settings.doors(OUTPUTS)

@@ -1,7 +1,6 @@
 """Hands at buttons: presses, hammering, and what stays down."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -10,14 +9,14 @@ from firmware.station import events
 from firmware.station.buttons import Buttons
 from firmware.station.events import Event, EventStream
 from firmware.station.faults import Faults
+from tests.support.hand_clock import HandClock
 
 
 class Panel:
     """Two buttons under a clock that the test turns."""
 
     def __init__(self) -> None:
-        self.now = 100.0
-        self.timers: list[tuple[float, Any]] = []
+        self.clock = HandClock()
         self.presses: list[tuple[str, float, bool]] = []
         self.told: list[Event] = []
         stream = EventStream()
@@ -30,31 +29,14 @@ class Panel:
             ),
             Faults(stream),
             lambda *what: self.presses.append(what),
-            self,  # type: ignore[arg-type]
+            self.clock,  # type: ignore[arg-type]
         )
 
-    def call_later(self, delay_s: float, callback: Any) -> "Timer":
-        timer = Timer()
-        self.timers.append((self.now + delay_s, (timer, callback)))
-        return timer
-
     def wait(self, seconds: float) -> None:
-        self.now += seconds
-        due = [entry for when, entry in self.timers if when <= self.now]
-        self.timers = [(when, entry) for when, entry in self.timers if when > self.now]
-        for timer, callback in due:
-            if not timer.cancelled:
-                callback()
+        self.clock.wait(seconds)
 
     def move(self, button: str, down: bool) -> None:
-        self.buttons.changed(button, down, self.now)
-
-
-class Timer:
-    cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
+        self.buttons.changed(button, down, self.clock.now_s)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""The station as systemd has it (a socket of the test's own in its place), with a finger at the button's line."""
+"""The whole station at its lines, moved as a finger and a door would, and with systemd (a socket of the test's own
+in its place)."""
 
 import os
 import signal
@@ -9,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from drivers.gpio.simulated import SimulatedChip, lines_file
+from drivers.gpio.simulated import LineWatch, SimulatedChip, lines_file
 from tests.support.peers import Peers
 from tests.support.station import Portero
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
-BUTTON_LINE = 17  # active low
+BUTTON_LINE, CONTACT_LINE, LIGHT_LINE = 17, 22, 24  # the first is active low
 
 
 @pytest.fixture
@@ -43,6 +44,9 @@ class Finger:
     def move(self, *down: bool) -> None:
         for way in down:
             self._chip.drive(BUTTON_LINE, not way)
+
+    def push_door(self, *, is_open: bool) -> None:
+        self._chip.drive(CONTACT_LINE, is_open)
 
     def close(self) -> None:
         self._chip.close()
@@ -88,6 +92,34 @@ def test_a_button_that_is_stuck_rings_once_and_is_a_fault_until_it_is_let_go(pee
     assert pressed(door, 1) == ["ring"]
     finger.close()
     door.hang_up()
+
+
+def test_light_and_door_contact_follow_a_visit(peers: Peers, silent: str) -> None:
+    door = peers.portero(
+        stages=[([silent], 60)],
+        door={"contact": "door", "held_open_s": 1},
+        light={"output": "light1", "idle": "on"},
+    )
+    door.wait_event("station-started")
+    finger = Finger(door)
+    light = LineWatch(lines_file("simulated", door.folder / "run"), LIGHT_LINE)
+    wait_until(lambda: light.active, "the light shines")
+    finger.move(True)
+    wait_until(lambda: not light.active, "it blinks")
+    door.doorctl("unlock", "street")
+    finger.push_door(is_open=True)
+    assert door.wait_event("door-opened")["unlocked"] is True
+    assert door.status()["doors"][0]["open"] is True
+    assert door.wait_event("fault", where="door street")["what"] == "has stood open for 1 s"
+    finger.push_door(is_open=False)
+    assert door.wait_event("door-closed")["open_s"] >= 1
+    door.wait_event("fault-cleared", where="door street")
+    finger.close()
+    door.hang_up()
+    wait_until(lambda: light.active, "the light shines again")
+    door.stop()
+    assert not light.active
+    light.close()
 
 
 def test_systemd_hears_ready_is_fed_while_the_loop_turns_and_hears_the_end(
