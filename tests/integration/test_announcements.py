@@ -124,7 +124,7 @@ def test_a_caller_hears_that_the_door_is_in_use_as_early_sound_and_is_refused(
     remote = f"127.0.0.1:{door.sip_port}"
     caller, phone = peers.line_phone("hears_why", remote=remote, transport="tcp", caller="sip:102@127.0.0.1")
     phone.listen(peers.folder / "heard.wav")
-    caller.result(20)
+    caller.result()
 
     refused = door.wait_event("incoming-refused")
     assert (refused["status"], refused["caller"]) == (486, "sip:102@127.0.0.1")

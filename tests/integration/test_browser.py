@@ -127,7 +127,7 @@ def test_browser_registers_again_after_the_station_was_killed(
     door.program.kill()
     browser.wait_seen("disconnected")
     door.start_station()
-    browser.wait_seen("registered", count=2, timeout_s=30)
+    browser.wait_seen("registered", count=2)
     wait_until(lambda: len(_bindings(door, "anna")) == 1, "one binding, not the dead one beside it")
     door.press()
 

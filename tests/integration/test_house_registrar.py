@@ -45,7 +45,7 @@ def test_a_monitor_sees_the_door_ring_talk_and_hang_up(peers: Peers) -> None:
     wait_until(lambda: ">confirmed<" in lamp.message_text(), "the lamp shows that they talk")
     bob.hang_up()
 
-    lamp.result(20)
+    lamp.result()
     door.wait_event("watcher-changed", active=False)
 
 

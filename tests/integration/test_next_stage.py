@@ -40,7 +40,7 @@ def test_next_stage_rings_within_a_second(peers: Peers, silent_port: int, what: 
     door = peers.portero(stages=[([target], 2), ([second.uri], 30)])
 
     press = door.press()
-    wait_until(lambda: second.count("CALL_INCOMING"), "the second stage rings", 15)
+    wait_until(lambda: second.count("CALL_INCOMING"), "the second stage rings")
     started = door.wait_event("invite-sent", press=press, target=second.uri)
 
     ended = door.wait_event("stage-ended", press=press, stage=1)

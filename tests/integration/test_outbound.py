@@ -18,11 +18,11 @@ def test_two_edges_hold_a_flow_each_and_either_may_die_unheard(peers: Peers, tra
     door.wait_registered()
     wait_until(lambda: len(two.requests("REGISTER")) >= 3, "the second flow, beside the phone's own")
     phone.dial("sip:door@door.test")  # the other edge can reach the door by its own flow
-    door.wait_event("incoming-refused", 10)
+    door.wait_event("incoming-refused")
 
     one.program.kill()
     press = door.press()
 
-    door.wait_event("leg-ringing", 15, press=press)
+    door.wait_event("leg-ringing", press=press)
     states = [event["state"] for event in door.events("registration-changed")]
     assert "failed" not in states

@@ -22,6 +22,6 @@ def test_pitfall_03_prack_goes_through_the_proxy_and_the_call_ends_by_it(peers: 
     door.wait_event("leg-answered", press=press)
     door.hang_up()
 
-    phone.result(10)
+    phone.result()
     assert door.wait_event("press-ended", press=press)["outcome"] == "answered"
     assert len(server.requests("PRACK")) == 1

@@ -1,5 +1,7 @@
 """Point 1: the station registers with digest, says so when it cannot, and finds a registrar that was away."""
 
+import time
+
 import pytest
 
 from tests.support.peers import USERS, Peers
@@ -81,16 +83,17 @@ def test_registrar_that_stops_and_starts_again_is_found_within_one_back_off(peer
     door.wait_registered()
 
     server.stop()
-    failed = door.wait_event("registration-changed", 15, state="failed")  # the connection tells at once
+    door.wait_event("registration-changed", state="failed")  # the connection tells at once
     door.wait_event("fault")
     server.start()
+    back_s = time.monotonic()
 
     wait_until(
         lambda: [event["state"] for event in door.events("registration-changed")][-1] == "registered",
         "registered again",
-        failed["retry_s"] + 3,
     )
-    assert [event["state"] for event in door.events("registration-changed")].count("failed") == 1
+    failed = [event for event in door.events("registration-changed") if event["state"] == "failed"]
+    assert not [event for event in failed if event["monotonic_s"] > back_s], "the first try finds it"
     assert door.wait_event("fault-cleared")["where"] == "account pbx"
 
 
@@ -111,4 +114,4 @@ def test_unregisters_when_it_stops(peers: Peers) -> None:
 def test_answers_the_ping_of_a_server(peers: Peers, transport: str) -> None:
     door = peers.portero(stages=[(["sip:nobody@127.0.0.1:9"], 20)])
 
-    peers.sipp("options", remote=f"127.0.0.1:{door.sip_port}", transport=transport).result(10)
+    peers.sipp("options", remote=f"127.0.0.1:{door.sip_port}", transport=transport).result()

@@ -26,12 +26,15 @@ def test_both_monitors_ring_at_once_and_one_shows_the_visitor_before_anybody_ans
     assert second is not None
     assert second > first  # it moves
     assert "leg-answered" not in door.kinds(press)
+    for status in (180, 183):
+        door.wait_event("leg-ringing", press=press, status=status)
     ringing = {(event["leg"], event["status"]): event for event in door.events("leg-ringing", press)}
     assert {status for _, status in ringing} == {180, 183}
     assert [event["early_media"] for (_, status), event in ringing.items() if status == 183] == [True]
     invites = door.events("invite-sent", press)
     assert [event["target"] for event in invites] == ["101", "102"]
-    assert invites[1]["monotonic_s"] - invites[0]["monotonic_s"] < 0.05
+    # At once: both were on their way before anything came back.
+    assert invites[1]["seq"] < min(event["seq"] for event in ringing.values())
     assert "Street door" in early.sip_log()
     assert door.wait_event("rtp-started", press=press, media="video", direction="sent")
 
@@ -50,7 +53,7 @@ def test_picture_goes_on_over_the_answer_and_after_a_lost_start_a_key_frame_come
     monitor.accept()
     door.wait_event("leg-answered", press=press)
 
-    assert picture_timecode(monitor.snapshot(peers.folder / "talking.png", 3)) is not None
+    assert picture_timecode(monitor.snapshot(peers.folder / "talking.png")) is not None
 
 
 def test_visitor_hears_ringback_while_it_rings_and_the_flats_own_sound_where_it_sends_some(peers: Peers) -> None:

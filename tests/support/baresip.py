@@ -162,14 +162,13 @@ class Baresip:
 
     def start(self) -> None:
         self.program.start()
-        self._socket = wait_until(self._connect, f"{self.program.name} takes commands", 10)
+        self._socket = wait_until(self._connect, f"{self.program.name} takes commands")
         threading.Thread(target=self._read, args=(self._socket,), daemon=True).start()
         if self.registers:
             # Its first REGISTER may be answered before we listen: ask as well.
             wait_until(
                 lambda: self.count("REGISTER_OK") or "OK" in self.command("reginfo"),
                 f"{self.program.name} registers",
-                10,
                 poll_s=0.1,
             )
 
@@ -217,9 +216,7 @@ class Baresip:
         message = {"command": name, "params": parameters, "token": token}
         data = json.dumps(message).encode()
         self._socket.sendall(f"{len(data)}:".encode() + data + b",")
-        response = wait_until(
-            lambda: self._responses.pop(token, None), f"baresip answers {name!r}", 5, poll_s=0.002
-        )
+        response = wait_until(lambda: self._responses.pop(token, None), f"baresip answers {name!r}", poll_s=0.002)
         assert response["ok"], f"baresip refused {name!r}: {response}"
         return str(response["data"])
 
@@ -260,12 +257,10 @@ class Baresip:
 
     # --- media ---
 
-    def snapshot(self, path: Path, timeout_s: float = 5) -> Path:
+    def snapshot(self, path: Path) -> Path:
         """The next picture out of its H.264 decoder, as PNG; AssertionError if none comes."""
         self.command("snapshot_recv", str(path))
-        wait_until(
-            lambda: "png: wrote " + str(path) in self.program.log_text(), "baresip decodes a picture", timeout_s
-        )
+        wait_until(lambda: "png: wrote " + str(path) in self.program.log_text(), "baresip decodes a picture")
         wait_until(lambda: path.read_bytes().endswith(_PNG_END), "its file is whole")  # it says so before it is
         return path
 

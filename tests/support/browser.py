@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.support.certificates import Certificate
 from tests.support.kamailio import DOMAIN
 from tests.support.processes import Program
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 JSSIP = Path(__file__).parents[2] / "build" / "browser" / "jssip.min.js"  # tools/setup puts it there
 
@@ -107,8 +107,8 @@ class Browser:
     def start(self) -> None:
         """Open the page and start the phone in it."""
         self.program.start()
-        found = wait_until(self._devtools, "chromium is ready", 30, 0.1)
-        with urllib.request.urlopen(f"http://{found}/json/list", timeout=10) as answer:
+        found = wait_until(self._devtools, "chromium is ready", poll_s=0.1)
+        with urllib.request.urlopen(f"http://{found}/json/list", timeout=PATIENCE_S) as answer:
             pages = [each for each in json.load(answer) if each["type"] == "page"]
         self._page = self._open.enter_context(connect(pages[0]["webSocketDebuggerUrl"], max_size=None))
         settings = "".join(f"const {name} = {json.dumps(value)};\n" for name, value in self._settings.items())
@@ -130,7 +130,7 @@ class Browser:
         self._asked += 1
         question = {"expression": script, "returnByValue": True, "awaitPromise": True}
         self._page.send(json.dumps({"id": self._asked, "method": "Runtime.evaluate", "params": question}))
-        while (answer := json.loads(self._page.recv(timeout=20))).get("id") != self._asked:
+        while (answer := json.loads(self._page.recv(timeout=PATIENCE_S))).get("id") != self._asked:
             pass
         assert "exceptionDetails" not in answer["result"], answer["result"]
         return answer["result"]["result"].get("value")
@@ -146,7 +146,7 @@ class Browser:
             if each["what"] == what and all(each[name] == value for name, value in fields.items())
         ]
 
-    def wait_seen(self, what: str, count: int = 1, timeout_s: float = 15, **fields: object) -> dict[str, Any]:
+    def wait_seen(self, what: str, count: int = 1, **fields: object) -> dict[str, Any]:
         """The `count`th of this kind."""
 
         def enough() -> list[dict[str, Any]]:
@@ -154,7 +154,7 @@ class Browser:
             return found if len(found) >= count else []
 
         try:
-            return wait_until(enough, f"{self.user}'s browser: {what} {fields or ''}", timeout_s, 0.1)[count - 1]
+            return wait_until(enough, f"{self.user}'s browser: {what} {fields or ''}", poll_s=0.1)[count - 1]
         except AssertionError as error:
             raise AssertionError(f"{error}; it saw {self.evaluate('seen')}") from None
 

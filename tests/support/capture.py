@@ -47,7 +47,7 @@ class Capture:
 
     def start(self) -> None:
         self.program.start()
-        wait_until(lambda: "listening on" in self.program.log_text(), "tcpdump listens", 10)
+        wait_until(lambda: "listening on" in self.program.log_text(), "tcpdump listens")
 
     def stop(self) -> None:
         self.program.stop()

@@ -34,7 +34,7 @@ class Coturn:
 
     def start(self) -> None:
         self.program.start()
-        wait_until(self._listens, "coturn listens", 20, poll_s=0.05)
+        wait_until(self._listens, "coturn listens", poll_s=0.05)
 
     def _listens(self) -> bool:
         assert self.program.alive, self.program.log_text()[-2000:]

@@ -35,7 +35,7 @@ class Dnsmasq:
 
     def start(self) -> None:
         self.program.start()
-        wait_until(lambda: not self.program.alive or "started" in self.program.log_text(), "dnsmasq is ready", 10)
+        wait_until(lambda: not self.program.alive or "started" in self.program.log_text(), "dnsmasq is ready")
         assert self.program.alive, f"dnsmasq ended at once:\n{self.program.log_text()}"
 
     def stop(self) -> None:

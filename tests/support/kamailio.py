@@ -208,16 +208,14 @@ class Kamailio:
 
     def start(self) -> None:
         self.program.start()
-        wait_until(
-            lambda: not self.program.alive or answers_options(self.hosts[0], self.port), "Kamailio answers", 15
-        )
+        wait_until(lambda: not self.program.alive or answers_options(self.hosts[0], self.port), "Kamailio answers")
         assert self.program.alive, f"Kamailio ended at once:\n{self.program.log_text()}"
 
     def stop(self) -> None:
         """Stop; bindings are lost, as with a server's restart."""
         if self.program.alive:
             self.program.signal(signal.SIGTERM)
-            wait_until(lambda: not self.program.alive, "Kamailio ends", 10)
+            wait_until(lambda: not self.program.alive, "Kamailio ends")
         self.program.kill()
 
     def requests(self, method: str) -> list[str]:

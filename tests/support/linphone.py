@@ -140,13 +140,13 @@ class Linphone:
 
     def start(self) -> None:
         self.program.start()
-        wait_until(lambda: "linphonec>" in self.program.log_text(), "linphonec takes commands", 15)
+        wait_until(lambda: "linphonec>" in self.program.log_text(), "linphonec takes commands")
         self._command("soundcard use files")
         if self._microphone is not None:
             self._command(f"play {self._microphone}")
         self._command(f"record {self.recording}")
         if self.registers:
-            wait_until(lambda: self.debug_has(r"to \[LinphoneRegistrationOk\]"), "linphonec registers", 15)
+            wait_until(lambda: self.debug_has(r"to \[LinphoneRegistrationOk\]"), "linphonec registers")
 
     def stop(self) -> None:
         if self.program.alive:
@@ -157,7 +157,7 @@ class Linphone:
         """Type a line and wait for the next prompt: 5.3 takes all that is in the pipe for one command."""
         prompts = self.program.log_text().count("linphonec>")
         self.program.type(line)
-        wait_until(lambda: self.program.log_text().count("linphonec>") > prompts, f"linphonec takes {line!r}", 5)
+        wait_until(lambda: self.program.log_text().count("linphonec>") > prompts, f"linphonec takes {line!r}")
 
     def dial(self, uri: str) -> None:
         self._command(f"call {uri}")

@@ -15,13 +15,14 @@ from firmware.sdp.agreement import AgreedMedia, Agreement, Codec
 from firmware.sdp.codecs import AUDIO_CODECS
 from firmware.sdp.description import Direction
 from tests.support.sound import Sound
+from tests.support.waiting import PATIENCE_S
 
 DEADLINE_S = 10.0
 
 
 async def until(condition: Callable[[], object], what: str = "the condition") -> None:
-    """Wait for `condition` on the running loop; AssertionError after DEADLINE_S."""
-    end = time.monotonic() + DEADLINE_S
+    """Wait for `condition` on the running loop; AssertionError after PATIENCE_S."""
+    end = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end, f"{what} did not come true"
         await asyncio.sleep(0.005)

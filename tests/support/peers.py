@@ -52,6 +52,7 @@ class Peers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._running: list[Startable] = []
+        self._ended = 0  # so many of them, the first
         self._closing: list[Callable[[], None]] = []
 
     def start(self, peer: P) -> P:
@@ -90,7 +91,7 @@ class Peers:
         self, user: str, *, server: SipServer | None = None, tone_hz: float | None = None, **options: Any
     ) -> Linphone:
         _need("linphonec")
-        folder = self._own(f"linphone-{user}")
+        folder = self._own(f"linphone-{user}{self._count(Linphone)}")
         # It brings the file to its codec's rate by itself.
         microphone = write_tone(folder / "tone.wav", tone_hz, rate_hz=16_000) if tone_hz else None
         password = options.pop("password", server.users[user] if server else "")
@@ -159,11 +160,12 @@ class Peers:
         return folder
 
     def stop(self) -> None:
-        """End all, last first; every one is tried."""
-        for close in self._closing:
-            close()
+        """End all, last first; every one is tried. Others may be started then."""
+        while self._closing:
+            self._closing.pop()()
         problems = []
-        for peer in reversed(self._running):
+        running, self._ended = self._running[self._ended :], len(self._running)
+        for peer in reversed(running):
             try:
                 peer.stop()
             except (OSError, AssertionError, subprocess.SubprocessError) as problem:

@@ -68,7 +68,7 @@ class PulseCard:
 
     def start(self) -> None:
         self.daemon.start()
-        wait_until(lambda: "module-loopback" in self._pactl("list", "short", "modules"), "PulseAudio is ready", 10)
+        wait_until(lambda: "module-loopback" in self._pactl("list", "short", "modules"), "PulseAudio is ready")
 
     def stop(self) -> None:
         self.daemon.stop()

@@ -38,7 +38,7 @@ def register(server: tuple[str, int], user: str, password: str, domain: str, por
     uri = f"sip:{domain}"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
         phone.bind(("127.0.0.1", port))
-        phone.settimeout(5)
+        phone.settimeout(20)
         phone.connect(server)
 
         def ask(number: int, *more: str) -> str:

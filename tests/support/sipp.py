@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from tests.support.processes import Program
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 SCENARIOS = Path(__file__).parents[1] / "integration" / "sipp"
 
@@ -32,7 +32,7 @@ class Sipp:
         transport: str = "udp",
         host: str = "127.0.0.1",
         calls: int = 1,
-        timeout_s: int = 60,
+        timeout_s: int = 180,
         keys: dict[str, str] | None = None,
         counts_repeats: bool = False,
         rate: int = 0,
@@ -77,7 +77,7 @@ class Sipp:
     def start(self) -> None:
         self.program.start()
         if self._listens:
-            wait_until(self._is_bound, f"{self.program.name} listens", 10)
+            wait_until(self._is_bound, f"{self.program.name} listens")
 
     def _is_bound(self) -> bool:
         assert self.program.alive, f"sipp ended at once:\n{self.program.log_text()[-2000:]}{self.error_text()}"
@@ -88,7 +88,7 @@ class Sipp:
     def stop(self) -> None:
         self.program.stop(1)
 
-    def result(self, timeout_s: float = 30) -> None:
+    def result(self, timeout_s: float = 2 * PATIENCE_S) -> None:
         """Wait for the scenario's end; AssertionError with sipp's own words if a step was not as written."""
         wait_until(lambda: not self.program.alive, f"sipp scenario {self.scenario} ends", timeout_s)
         code = self.program.exit_code

@@ -16,11 +16,12 @@ from tests.support.kamailio import DOMAIN, Kamailio
 from tests.support.processes import Program
 from tests.support.relay import RelayWatcher
 from tests.support.sip_server import HouseRegistrar
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 BIN = Path(sys.executable).parent
 BUTTON, DOOR, CODE = "flat", "street", "4711"
 PULSE_MS = 800
+LATE_MS = 500  # of a pulse's end where others have the processor: a second pulse in a row is no lateness
 RELAY_LINE = 5
 
 _CAMERA = {"driver": "simulated", "width": 320, "height": 240, "fps": 15, "bitrate_kbps": 300}
@@ -197,11 +198,11 @@ class Portero:
     def start_station(self, *, wait: bool = True) -> None:
         """Start `portero run`, after a kill once more, and follow its events."""
         self.program.start()
-        wait_until(self._answers, "the station answers doorctl", 20, poll_s=0.1)
+        wait_until(self._answers, "the station answers doorctl", poll_s=0.1)
         if self._follower.alive:
             self._follower.kill()
         self._follower.start()
-        wait_until(lambda: self.door_connected() or not wait, "the station has its lock process", 10, poll_s=0.05)
+        wait_until(lambda: self.door_connected() or not wait, "the station has its lock process", poll_s=0.05)
 
     def _answers(self) -> bool:
         assert self.program.alive, f"portero ended at once:\n{self.program.log_text()[-3000:]}"
@@ -215,7 +216,7 @@ class Portero:
 
     # --- doorctl ---
 
-    def try_doorctl(self, *arguments: str, timeout_s: float = 15) -> "subprocess.CompletedProcess[str]":
+    def try_doorctl(self, *arguments: str, timeout_s: float = PATIENCE_S) -> "subprocess.CompletedProcess[str]":
         command = [str(BIN / "doorctl"), *arguments, "--json", "--run-dir", str(self._run)]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
 
@@ -262,7 +263,7 @@ class Portero:
     def kinds(self, press: int = 0) -> list[str]:
         return [record["kind"] for record in self.events(press=press)]
 
-    def wait_event(self, kind: str, timeout_s: float = 10, press: int = 0, **fields: object) -> Event:
+    def wait_event(self, kind: str, timeout_s: float = PATIENCE_S, press: int = 0, **fields: object) -> Event:
         """The first event of this kind whose fields have these values."""
 
         def found() -> Event | None:
@@ -277,7 +278,7 @@ class Portero:
             told = "\n".join(json.dumps(record)[:300] for record in self.events()[-30:])
             raise AssertionError(f"{error}; events were:\n{told}\n{error}") from None
 
-    def wait_registered(self, timeout_s: float = 10) -> Event:
+    def wait_registered(self, timeout_s: float = PATIENCE_S) -> Event:
         return self.wait_event("registration-changed", timeout_s, state="registered")
 
 
