@@ -142,6 +142,22 @@ class MediaLeg:
         """Find what the description has to name; half a second at most, and at once without ICE."""
         await asyncio.gather(*(transport.gather() for transport in self._transports.values()))
 
+    @property
+    def gathers(self) -> bool:
+        """`gather` is still to come, or under way, since the leg has moved: what it could say of itself is old."""
+        return any(transport.gathers for transport in self._transports.values())
+
+    def renew(self, kinds: Collection[str]) -> None:
+        """The peer restarts ICE of these streams: our answer needs other names for them."""
+        for media, transport in self._transports.items():
+            if media in kinds:
+                transport.renew()
+
+    def keep(self) -> None:
+        """That answer was not given."""
+        for transport in self._transports.values():
+            transport.keep()
+
     def transport(self, media: Media) -> "LocalTransport | None":
         """What the description says of this stream; None for one without handshake."""
         transport = self._transports.get(media)
@@ -204,8 +220,8 @@ class MediaLeg:
     def move(self, host: str) -> None:
         """Our address is another one: go on from `host`, over new ports, as the same senders (RFC 3264 8.3.1).
 
-        The peer is to be told by an offer; until it knows, what we send may be all that arrives. OSError where no
-        ports can be had on `host`: all stays as it was.
+        The peer is to be told by an offer; until it knows, what we send may be all that arrives. With ICE, which
+        that offer restarts, `gather` comes first. OSError where no ports can be had on `host`: all stays as it was.
         """
         if self._closed:
             return
@@ -226,6 +242,8 @@ class MediaLeg:
             self._engine.watch(stream)
         if reading:
             self._read_control(on=True)
+        for transport in self._transports.values():
+            transport.moved()
         self.request_keyframe()  # what was under way is lost
 
     def _read_control(self, *, on: bool) -> None:

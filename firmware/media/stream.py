@@ -229,7 +229,7 @@ class RtpStream:
             self._rtcp_source = None
             self.latch.reopen()
             if port.media.family != before.media.family:  # until the peer names an address of this family
-                self._destination = self._rtcp_target = None
+                self._destination = self._rtcp_target = self._path = None
             elif self._destination is not None:
                 self._route()
             return before

@@ -13,22 +13,27 @@ may begin the handshake before its answer has been read here.
     shaking     no keys              `on_failed`
     sealed      another fingerprint  idle, and from there (a fork of the call, or another phone after a transfer)
     any         follow, no DTLS      the stream is as the agreement says; ICE goes on where that has it
+    any         moved                `gather`, and the next description, restart ICE; the keys stay
+    any         renew                the next description restarts ICE, with the candidates that there are
 
 Loop thread only.
 """
 
 import asyncio
+import contextlib
+import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from firmware.media.dtls import Dtls, HandshakeError, is_handshake, own_fingerprint
-from firmware.media.ice import IceAgent, Path, Relay
+from firmware.media.ice import IceAgent, PairWire, Path
 from firmware.media.ice_servers import IceServers
 from firmware.media.latch import Address
 from firmware.media.stream import RtpStream
+from firmware.net.network_watch import other_addresses
 from firmware.sdp.agreement import AgreedMedia
 from firmware.sdp.keying import Fingerprint, IceDescription
 
@@ -45,7 +50,7 @@ class LocalTransport:
 
 class Transport:
     """`on_way` is told that the stream can be connected anew, now that there is a way; `go_over` takes it there
-    where that is a relay."""
+    where that is not the stream's own port."""
 
     def __init__(
         self,
@@ -54,7 +59,7 @@ class Transport:
         *,
         ice: IceServers | None,
         on_way: Callable[[], None],
-        go_over: Callable[[RtpStream, Relay], None],
+        go_over: Callable[[RtpStream, PairWire], None],
         on_failed: Callable[[str], None],
     ) -> None:
         """`ice`: None for a stream without it."""
@@ -66,6 +71,7 @@ class Transport:
         self._on_failed = on_failed
         self._ice = ice
         self._agent: IceAgent | None = None
+        self._others: tuple[str, ...] = ()  # addresses of ours beside the stream's
         self._early: deque[bytes] = deque(maxlen=_MOST_EARLY)
         self._dtls: Dtls | None = None
         self._shaking: asyncio.Task[None] | None = None
@@ -77,18 +83,49 @@ class Transport:
     async def gather(self) -> None:
         """Find candidates, where ICE is wanted: at most `ice.GATHER_S`; with the first call, load what it takes."""
         await asyncio.to_thread(own_fingerprint)  # libraries of half a second on a small board: not on the loop
-        if self._ice is None or self._agent is not None:
+        if self._ice is None:
             return
         port = self._stream.port
+        self._others = await asyncio.to_thread(_prepare_ice, port.host)
+        if self._agent is not None:
+            await self._agent.gather()
+            return
         self._agent = IceAgent(
             (port.host, port.port),
             self._ice,
             send=self._stream.send_past,
+            others=self._beside,
             on_path=self._found,
             on_handshake=self._handshake_arrived,
             on_failed=self._failed,
         )
         await self._agent.gather()
+
+    def _beside(self) -> Iterator[socket.socket]:
+        """A socket at each other address of ours, of the number that the stream's port has."""
+        for host in self._others:
+            with contextlib.suppress(OSError):  # taken there, or gone
+                yield self._stream.port.beside(host)
+
+    @property
+    def gathers(self) -> bool:
+        """`gather` is still to come, or under way: the stream has moved."""
+        return self._agent is not None and self._agent.gathers
+
+    def moved(self) -> None:
+        """The stream has another port."""
+        if self._agent is not None:
+            self._agent.renew((self._stream.port.host, self._stream.port.port))
+
+    def renew(self) -> None:
+        """The peer restarts ICE: our next description has other names, too (RFC 8839 section 4.4.3)."""
+        if self._agent is not None:
+            self._agent.renew()
+
+    def keep(self) -> None:
+        """That description was not sent."""
+        if self._agent is not None and not self._agent.gathers:
+            self._agent.keep()
 
     @property
     def local(self) -> LocalTransport:
@@ -99,7 +136,7 @@ class Transport:
         if self._closed or agreed is None:
             return
         if agreed.ice is not None and self._agent is not None:
-            self._agent.start(agreed.ice, controlling=agreed.controlling)
+            self._agent.start(agreed.ice, controlling=agreed.controlling, ours=agreed.own_ufrag)
         if agreed.dtls is None:
             self._end_handshake()
             if self._peer is not None:
@@ -155,7 +192,7 @@ class Transport:
     # --- the way and the keys ------------------------------------------------------------------------------
 
     def _found(self, path: Path) -> None:
-        if isinstance(path, Relay):
+        if isinstance(path, PairWire):
             self._go_over(self._stream, path)
         else:
             self._stream.go_to(path)
@@ -186,3 +223,10 @@ class Transport:
     def _failed(self, why: str) -> None:
         if not self._closed:
             self._on_failed(why)
+
+
+def _prepare_ice(host: str) -> tuple[str, ...]:
+    """Import what ICE takes, which is long, and look for our other addresses."""
+    import firmware.media.ice_connection  # noqa: F401
+
+    return other_addresses(host)

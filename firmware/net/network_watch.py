@@ -1,4 +1,5 @@
-"""Tells when the machine's network has become another: an address, a link's carrier, a default route.
+"""Tells when the machine's network has become another: an address, a link's carrier, a default route; and which
+addresses there are.
 
 Routing sockets of the kernel (rtnetlink(7)) say that something happened; what counts is then read anew as a whole,
 so that lost messages do no harm and the repeats of IPv6 router advertisements are no news. A carrier that went and
@@ -28,7 +29,7 @@ _REQUEST_DUMP = 0x1 | 0x300
 _IFF_LOOPBACK, _IFF_LOWER_UP = 0x8, 0x10000
 _IFLA_IFNAME, _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 3, 1, 2, 8
 _RTA_OIF, _RTA_GATEWAY = 4, 5
-_IFA_F_TENTATIVE, _IFA_F_DEPRECATED = 0x40, 0x20
+_IFA_F_TENTATIVE, _IFA_F_DEPRECATED, _IFA_F_TEMPORARY = 0x40, 0x20, 0x1
 _RT_TABLE_MAIN = 254
 
 Fact = tuple[str, ...]
@@ -106,23 +107,38 @@ class NetworkWatch:
             self._on_change("; ".join(news[:8]))
 
 
+MOST_OTHERS = 3
+
+
+def other_addresses(host: str) -> tuple[str, ...]:
+    """Addresses beside `host` at which we may be reached as well: of links with a carrier, none that are temporary
+    or of one link alone, of the other family first, MOST_OTHERS at most. None beside the loopback's."""
+    ours = ipaddress.ip_address(host)
+    if ours.is_loopback:
+        return ()
+    try:
+        _, carried = _links()
+        found = [
+            ipaddress.ip_address(address)
+            for address, flags, index in _addresses()
+            if index in carried and not flags & (_IFA_F_TENTATIVE | _IFA_F_DEPRECATED | _IFA_F_TEMPORARY)
+        ]
+    except OSError as error:
+        log.warning("our other addresses cannot be read: %s", error)
+        return ()
+    usable = {each for each in found if not (each.is_loopback or each.is_link_local) and each != ours}
+    return tuple(
+        str(each)
+        for each in sorted(usable, key=lambda each: (each.version == ours.version, int(each)))[:MOST_OTHERS]
+    )
+
+
 def facts() -> frozenset[Fact]:
     """What matters of the network's state: links with a carrier, usable addresses, default routes."""
-    names: dict[int, str] = {}
-    carried: set[int] = set()
+    names, carried = _links()
     found: set[Fact] = set()
-    for body in _dump(_GETLINK, _NEWLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
-        (index,) = struct.unpack_from("=i", body, 4)
-        names[index], carrier = _link(body)
-        if carrier:
-            carried.add(index)
-    for body in _dump(_GETADDR, _NEWADDR, struct.pack("=BBBBi", 0, 0, 0, 0, 0)):
-        family, _, flags, _, index = struct.unpack_from("=BBBBi", body)
-        attributes = _attributes(body[8:])
-        if _IFA_FLAGS in attributes:
-            (flags,) = struct.unpack("=I", attributes[_IFA_FLAGS])
-        packed = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS) or b""
-        if not flags & (_IFA_F_TENTATIVE | _IFA_F_DEPRECATED) and (address := _text(family, packed)) is not None:
+    for address, flags, index in _addresses():
+        if not flags & (_IFA_F_TENTATIVE | _IFA_F_DEPRECATED):
             found.add(("address", address, names.get(index, str(index))))
             if index in carried:  # a link without an address is nobody's way
                 found.add(("link", names[index]))
@@ -135,6 +151,30 @@ def facts() -> frozenset[Fact]:
         gateway = _text(family, attributes.get(_RTA_GATEWAY, b"")) or "direct"
         found.add(("default route", gateway, names.get(index, str(index))))
     return frozenset(found)
+
+
+def _links() -> tuple[dict[int, str], set[int]]:
+    """The names of all links by their index, and which have a carrier. OSError."""
+    names: dict[int, str] = {}
+    carried: set[int] = set()
+    for body in _dump(_GETLINK, _NEWLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0)):
+        (index,) = struct.unpack_from("=i", body, 4)
+        names[index], carrier = _link(body)
+        if carrier:
+            carried.add(index)
+    return names, carried
+
+
+def _addresses() -> Iterator[tuple[str, int, int]]:
+    """(address, flags, index of its link) of every address there is. OSError."""
+    for body in _dump(_GETADDR, _NEWADDR, struct.pack("=BBBBi", 0, 0, 0, 0, 0)):
+        family, _, flags, _, index = struct.unpack_from("=BBBBi", body)
+        attributes = _attributes(body[8:])
+        if _IFA_FLAGS in attributes:
+            (flags,) = struct.unpack("=I", attributes[_IFA_FLAGS])
+        packed = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS) or b""
+        if (address := _text(family, packed)) is not None:
+            yield address, flags, index
 
 
 def _link(body: bytes) -> tuple[str, bool]:

@@ -72,6 +72,19 @@ class RtpPort:
         ports, dscp, control, receive_buffer = self._options
         return RtpPort(host, ports=ports, dscp=dscp, control=control, receive_buffer=receive_buffer)
 
+    def beside(self, host: str) -> socket.socket:
+        """A socket of the same port number at another address of ours, marked the same. OSError."""
+        family, address = _resolve(host)
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            _mark(sock, self._options[1])
+            sock.bind(_with_port(address, self.port))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
     def _open_control(self, dscp: int) -> socket.socket | None:
         if not sys.platform.startswith("linux"):
             return None

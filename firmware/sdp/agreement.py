@@ -84,6 +84,7 @@ class AgreedMedia:
     dtls: DtlsAgreement | None = None
     ice: IceDescription | None = None  # the peer's; None: media go to the addresses above
     controlling: bool = True  # in ICE: whoever offered
+    own_ufrag: str = ""  # ours in this exchange: after a restart the peer may still answer an earlier offer
 
     @property
     def sends(self) -> bool:

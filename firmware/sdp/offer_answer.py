@@ -42,7 +42,14 @@ from firmware.sdp.agreement import AgreedMedia, Agreement, Codec, LocalMedia
 from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, H264Parameters, opus_fmtp
 from firmware.sdp.description import Attribute, Direction, MediaDescription, SessionDescription
 from firmware.sdp.errors import OutOfTurn, SdpError
-from firmware.sdp.protection import SECURE_RTP, OwnKeys, answer_handshake, handshake_offered, refused_for
+from firmware.sdp.protection import (
+    SECURE_RTP,
+    OwnKeys,
+    answer_handshake,
+    handshake_offered,
+    refused_for,
+    restarts_ice,
+)
 from firmware.sdp.reading import read_answer, read_offered_line
 
 __all__ = ["AgreedMedia", "Agreement", "Codec", "LocalMedia", "OfferAnswer", "State"]
@@ -113,6 +120,15 @@ class OfferAnswer:
         self._offered = SessionDescription.parse(data)
         self.state = State.REMOTE_OFFER
 
+    def restarts(self) -> frozenset[str]:
+        """The kinds of streams whose ICE the peer's open offer restarts: the answer needs new names for them."""
+        offer = self._offered
+        if self.state is not State.REMOTE_OFFER or offer is None:
+            return frozenset()
+        return frozenset(
+            media.kind for media in offer.media if restarts_ice(offer, media, self._agreed(media.kind))
+        )
+
     def create_answer(self, local: LocalMedia) -> tuple[bytes, Agreement]:
         """Answer line by line, in order. Raises SdpError where nothing offered can be used: answer 488."""
         self._expect(State.REMOTE_OFFER, "an answer without an offer")
@@ -131,7 +147,8 @@ class OfferAnswer:
             keys, more = self._keys.answer(media, local, self._agreed(media.kind))
             if agreed.rtcp_mux:
                 more.append(("rtcp-mux", ""))
-            agreed, handshake = answer_handshake(offer, media, replace(agreed, keys=keys), local)
+            before = self._agreed(media.kind)
+            agreed, handshake = answer_handshake(offer, media, replace(agreed, keys=keys), local, before)
             streams[media.kind] = agreed
             more += handshake
             lines.append(self._answer_line(media, agreed, local, more))

@@ -94,19 +94,27 @@ def handshake_offered(kind: str, local: LocalMedia) -> list[Attribute]:
 
 
 def answer_handshake(
-    session: SessionDescription, media: MediaDescription, agreed: AgreedMedia, local: LocalMedia
+    session: SessionDescription,
+    media: MediaDescription,
+    agreed: AgreedMedia,
+    local: LocalMedia,
+    before: AgreedMedia | None = None,
 ) -> tuple[AgreedMedia, list[Attribute]]:
-    """What our answer to the line agrees on, and says of it."""
+    """What our answer to the line agrees on, and says of it. A handshake of `before` that goes on keeps its roles
+    (RFC 8842 section 5.3)."""
     lines: list[Attribute] = []
     theirs = read_dtls(session, media, offer=True) if media.protocol.upper() in DTLS_RTP else None
     if theirs is not None and local.fingerprint is not None:
         setup = answer_to(theirs.setup)
+        known = before.dtls if before is not None else None
+        if known is not None and known.fingerprints == theirs.fingerprints and theirs.setup == "actpass":
+            setup = "active" if known.role == "client" else "passive"
         role: Literal["client", "server"] = "client" if setup == "active" else "server"
         agreed = replace(agreed, dtls=DtlsAgreement(role, theirs.fingerprints))
         lines += DtlsDescription((local.fingerprint,), setup).attributes()
     ours, their_ice = ice_of(media.kind, local), read_ice(session, media)
     if ours is not None and their_ice is not None and agreed.rtcp_mux:
-        agreed = replace(agreed, ice=their_ice, controlling=False)
+        agreed = replace(agreed, ice=their_ice, controlling=False, own_ufrag=ours.ufrag)
         lines += ours.attributes()
     return agreed, lines
 
@@ -123,8 +131,14 @@ def answered_handshake(
             agreed, dtls=DtlsAgreement("client" if dtls.setup == "passive" else "server", dtls.fingerprints)
         )
     if ours.attribute("ice-ufrag") is not None and agreed.rtcp_mux:
-        agreed = replace(agreed, ice=read_ice(session, theirs))
+        agreed = replace(agreed, ice=read_ice(session, theirs), own_ufrag=ours.attribute("ice-ufrag") or "")
     return agreed
+
+
+def restarts_ice(session: SessionDescription, media: MediaDescription, before: AgreedMedia | None) -> bool:
+    """Whether the peer's offer gives the stream other names than it had (RFC 8839 section 4.4.3.1.1)."""
+    known, offered = before.ice if before is not None else None, read_ice(session, media)
+    return known is not None and offered is not None and (known.ufrag, known.pwd) != (offered.ufrag, offered.pwd)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from firmware.media.engine import Engine
 from firmware.media.events import MediaEvent
 from firmware.media.leg import MediaLeg
 from firmware.sdp.agreement import SrtpPolicy
-from firmware.sdp.errors import SdpError
+from firmware.sdp.errors import OutOfTurn, SdpError
 from firmware.sdp.keying import read_trickle
 from firmware.sdp.offer_answer import Agreement, LocalMedia, OfferAnswer, State
 from firmware.sdp.protection import wants_handshake
@@ -241,8 +241,15 @@ class Leg:
     def answer(self, sdp: bytes, dialog: str = "") -> bytes:
         """Our answer to a peer's offer. SdpError where nothing is in common, OutOfTurn while ours is open."""
         machine = self._forks.get(dialog, self._sdp)
+        if self.media.gathers:
+            raise OutOfTurn("our address has changed, and its candidates are being gathered")
         machine.receive_offer(sdp)
-        answer, agreement = machine.create_answer(self._local())
+        self.media.renew(machine.restarts())
+        try:
+            answer, agreement = machine.create_answer(self._local())
+        except SdpError:
+            self.media.keep()
+            raise
         if agreement.audio is None:
             raise SdpError("the offer has no sound that is understood here")
         self._shown, self._heard_sdp = dialog, sdp

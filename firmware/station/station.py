@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 
 from firmware.config import Button, Config
@@ -293,14 +294,16 @@ class Station:
             leg.move(host)
         except OSError as error:
             self._legs.no_ports(error)
-        if leg.moved:
+        if leg.moved and leg.media.gathers:
+            self._legs.after_gathering(leg, partial(self._tell_address, leg))
+        elif leg.moved:
             self._tell_address(leg)
         elif leg.reader.answered:
             self._phone.refresh(leg.call)
 
     def _tell_address(self, leg: Leg) -> None:
         """Offer the address that media has moved to, as soon as the call lets us."""
-        if leg.moved and leg.reader.answered:
+        if leg.moved and leg.reader.answered and not leg.media.gathers:
             self._reoffer(leg)
 
     def _reoffer(self, leg: Leg) -> None:

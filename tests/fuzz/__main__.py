@@ -14,7 +14,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "fuzz"
 FOUND = Path(__file__).parent / "found"
-NAMES = ("parser", "stream", "sdp", "digest", "core", "h264", "program")
+NAMES = (
+    *("parser", "stream", "sdp", "digest", "core", "h264", "program"),
+    *("rtp", "srtp", "rtcp", "event", "stun", "dtls"),
+)
 LONGEST = {"program": 450, "digest": 600, "sdp": 4000}
 
 

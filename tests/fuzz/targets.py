@@ -26,6 +26,8 @@ from firmware.sip.message import (
 )
 from firmware.sip.stream import Keepalive, StreamFramer
 from firmware.sip.uri import Uri
+from tests.fuzz import media_targets
+from tests.fuzz.media_targets import BREAK
 from tests.programs.opcodes import SIZE, program_of, run
 from tests.support.damaged_sip import SAMPLES
 from tests.support.door_invite import DOOR_INVITE, SDP
@@ -36,7 +38,6 @@ from tests.support.suites import SUITES
 _PROPERTIES = [name for name in vars(Message) if isinstance(getattr(Message, name), property)]
 _SERVER = DigestServer("r", lambda size: bytes(size))
 _LOCAL = LocalMedia(host="192.0.2.1", audio_port=4000, video_port=4002)
-_BREAK = b"\n--\n"  # between the datagrams of one input
 
 
 def parser(data: bytes) -> None:
@@ -144,7 +145,7 @@ def core(data: bytes) -> None:
         b"@CALL": invite.call_id.encode(),
         b"@TAG": (invite.from_.tag or "").encode(),
     }
-    for piece in data.split(_BREAK)[:12]:
+    for piece in data.split(BREAK)[:12]:
         if piece.startswith(b"+"):
             bench.advance(min(40.0, float(len(piece))))
         elif piece.startswith(b"!"):
@@ -168,7 +169,7 @@ def core(data: bytes) -> None:
 
 
 def h264(data: bytes) -> None:
-    """A camera's octets leave in legal packets; a peer's packets, apart by _BREAK, are put together or dropped."""
+    """A camera's octets leave in legal packets; a peer's packets, apart by BREAK, are put together or dropped."""
     for mode in (0, 1):
         depacketizer = Depacketizer()
         payloads = Packetizer(mode).packets(data)
@@ -180,7 +181,7 @@ def h264(data: bytes) -> None:
             depacketizer.receive(RtpPacket(96, marker, number, 1, 1, payload))
         assert not depacketizer.damaged
     depacketizer = Depacketizer()
-    for number, payload in enumerate(data.split(_BREAK)):
+    for number, payload in enumerate(data.split(BREAK)):
         marker, timestamp = bool(payload[:1] > b"\xc0"), len(payload) // 20
         unit = depacketizer.receive(RtpPacket(96, marker, number, timestamp, 1, payload))
         assert unit is None or split_annex_b(unit)
@@ -201,6 +202,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "core": core,
     "h264": h264,
     "program": program,
+    **media_targets.TARGETS,
 }
 
 _ANSWERS = (
@@ -230,6 +232,9 @@ _ANSWERS = (
 
 
 def seeds(target: str) -> Iterator[bytes]:
+    if target in media_targets.TARGETS:
+        yield from media_targets.seeds(target)
+        return
     if target == "program":
         yield from (program_of(seed, 120) for seed in range(40))
         return
@@ -241,7 +246,7 @@ def seeds(target: str) -> Iterator[bytes]:
     if target == "h264":
         start = b"\0\0\0\1"
         yield start + start.join((SPS, PPS, b"\x06\x05\x01\x80", b"\x65\x88" + b"\x55" * 3000, b"\x41\x9a"))
-        yield _BREAK.join((SPS, PPS, b"\x7c\x85\x88" + b"\x55" * 30, b"\x7c\x45\x55", b"\x78\0\2\x67\x42\0\1\x68"))
+        yield BREAK.join((SPS, PPS, b"\x7c\x85\x88" + b"\x55" * 30, b"\x7c\x45\x55", b"\x78\0\2\x67\x42\0\1\x68"))
         return
     if target == "sdp":
         yield SDP
@@ -253,8 +258,8 @@ def seeds(target: str) -> Iterator[bytes]:
     elif target == "core":
         yield from messages
         yield from _ANSWERS
-        yield _BREAK.join(_ANSWERS)
-        yield _BREAK.join((_ANSWERS[0], b"+" * 30, _ANSWERS[1], *_ANSWERS[3:], b"!", _ANSWERS[1]))
+        yield BREAK.join(_ANSWERS)
+        yield BREAK.join((_ANSWERS[0], b"+" * 30, _ANSWERS[1], *_ANSWERS[3:], b"!", _ANSWERS[1]))
     else:
         yield from messages
 

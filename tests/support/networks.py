@@ -73,6 +73,23 @@ class House:
     def ip(self, lines: str) -> None:
         ip(lines, self.enter)
 
+    def load(self, rules: str) -> None:
+        """From now on these rules of nft(8), and none of those before; connections that stand stay as they are."""
+        nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if nft is None:
+            pytest.skip("nft is not installed")
+        done = subprocess.run(
+            [*self.enter, nft, "-f", "-"],
+            input=f"flush ruleset\n{rules}",
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        if done.returncode and "not supported" in done.stderr:
+            pytest.skip("no NAT in this kernel")
+        assert done.returncode == 0, done.stderr
+
     def stop(self) -> None:
         self.program.kill()
 
@@ -109,23 +126,6 @@ class Router(House):
             subprocess.run([*where, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True, timeout=20)
         if self._rules:
             self.load(self._rules)
-
-    def load(self, rules: str) -> None:
-        """From now on these rules of nft(8), and none of those before; connections that stand stay as they are."""
-        nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-        if nft is None:
-            pytest.skip("nft is not installed")
-        done = subprocess.run(
-            [*self.enter, nft, "-f", "-"],
-            input=f"flush ruleset\n{rules}",
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-        if done.returncode and "not supported" in done.stderr:
-            pytest.skip("no NAT in this kernel")
-        assert done.returncode == 0, done.stderr
 
     def stop(self) -> None:
         self.home.stop()

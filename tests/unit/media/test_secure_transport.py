@@ -65,6 +65,16 @@ class End:
         self.transport.follow(agreed)
         self.stream.connect(agreed)
 
+    def move(self) -> None:
+        """Another port of ours, as another address would need one."""
+        loop, before = asyncio.get_running_loop(), self.stream.port
+        assert before.control is not None
+        loop.remove_reader(before.control.fileno())
+        self.stream.rebind(before.again(before.host)).close()
+        assert self.stream.port.control is not None
+        loop.add_reader(self.stream.port.control.fileno(), self.stream.read_control)
+        self.transport.moved()
+
     def tick(self) -> None:
         now = time.monotonic()
         self.stream.read_media(now, time.time() - now)
@@ -217,5 +227,32 @@ def test_whatever_looks_like_stun_or_dtls_is_survived(first: int) -> None:
             phone.stream.send_past(bytes([first]) + os.urandom(size), ("127.0.0.1", door.stream.port.port))
         await flows(door, phone)
         assert not door.failed
+
+    with_ends(True, work)
+
+
+def test_over_ice_a_move_costs_neither_the_keys_nor_the_numbers() -> None:
+    async def work(door: End, phone: End) -> None:
+        door.follow(door.towards(phone, "server"))
+        phone.follow(phone.towards(door, "client"))
+        await flows(door, phone)
+        shaken, ssrc, port = door.transport._dtls, door.stream.ssrc, door.stream.port.port
+        first = door.transport.local.ice
+        door.move()
+        assert door.transport.gathers
+        await door.transport.gather()
+        phone.transport.renew()
+        moved, reply = door.transport.local.ice, phone.transport.local.ice
+        assert first is not None
+        assert moved is not None
+        assert reply is not None
+        assert (moved.ufrag, moved.pwd) != (first.ufrag, first.pwd)
+        phone.follow(replace(phone.towards(door, "client"), own_ufrag=reply.ufrag))
+        door.follow(replace(door.towards(phone, "server"), own_ufrag=moved.ufrag))
+        await until(lambda: phone.stream._path == ("127.0.0.1", door.stream.port.port), "the phone's new way")
+        await flows(door, phone)
+        assert door.stream.port.port != port
+        assert (door.transport._dtls, door.stream.ssrc) == (shaken, ssrc)
+        assert door.failed == phone.failed == []
 
     with_ends(True, work)

@@ -26,6 +26,8 @@ PHONE = LocalMedia(
     video_direction="recvonly",
 )
 
+PHONE_OFFERS = replace(PHONE, srtp="dtls", video_direction="sendrecv")
+
 
 def agree(offerer: LocalMedia, answerer: LocalMedia) -> tuple[Agreement, Agreement, str, str]:
     first, second = OfferAnswer(1), OfferAnswer(2)
@@ -71,6 +73,43 @@ def test_ice_is_agreed_without_a_handshake_too() -> None:
     assert sound(ours).dtls is None
     assert "m=audio 4000 RTP/AVP" in offer
     assert "fingerprint" not in offer
+
+
+def test_other_names_in_an_offer_of_the_call_are_a_restart() -> None:
+    phone, door = OfferAnswer(1), OfferAnswer(2)
+    door.receive_offer(phone.create_offer(PHONE_OFFERS))
+    assert door.restarts() == frozenset()  # it only begins
+    answer, _ = door.create_answer(DOOR)
+    phone.receive_answer(answer)
+    assert door.restarts() == frozenset()
+    door.receive_offer(phone.create_offer(PHONE_OFFERS))
+    assert door.restarts() == frozenset()
+    door.reject_offer()
+    phone.reject_offer()
+    anew = replace(PHONE_OFFERS, audio_ice=replace(PHONE_ICE, ufrag="again"))
+    door.receive_offer(phone.create_offer(anew))
+    assert door.restarts() == {"audio"}
+
+
+def test_an_agreement_says_under_which_names_of_ours_it_was_made() -> None:
+    ours, theirs, _, _ = agree(DOOR, PHONE)
+    assert (sound(ours).own_ufrag, sound(theirs).own_ufrag) == ("door", "phone")
+
+
+def test_a_handshake_that_goes_on_keeps_its_roles_whoever_offers_next() -> None:
+    door, phone = OfferAnswer(1), OfferAnswer(2)
+    phone.receive_offer(door.create_offer(DOOR))
+    answer, _ = phone.create_answer(PHONE)
+    assert sound(door.receive_answer(answer)).dtls == DtlsAgreement("client", (THEIRS,))
+    door.receive_offer(phone.create_offer(PHONE_OFFERS))
+    answer, ours = door.create_answer(DOOR)
+    assert sound(ours).dtls == DtlsAgreement("client", (THEIRS,))
+    assert answer.count(b"a=setup:active") == 2
+    another = replace(PHONE_OFFERS, fingerprint=OURS)  # another phone behind the same PBX
+    phone.receive_answer(answer)
+    door.receive_offer(phone.create_offer(another))
+    _, ours = door.create_answer(DOOR)
+    assert sound(ours).dtls == DtlsAgreement("server", (OURS,))
 
 
 BROWSER = (

@@ -85,10 +85,19 @@ class MediaLeg:
     secured: bool | None = None  # by handshake; with ICE
     gathered: bool = False
     moved_to: list[str] = field(default_factory=list)
+    gathers: bool = False
+    names: list[object] = field(default_factory=list)  # what was done about those of ICE
 
     def move(self, host: str) -> None:
         self.moved_to.append(host)
         self.audio_port += 10
+        self.gathers = bool(self.secured)
+
+    def renew(self, kinds: frozenset[str]) -> None:
+        self.names.append(set(kinds))
+
+    def keep(self) -> None:
+        self.names.append("kept")
 
     def transport(self, media: str) -> None:
         return None
@@ -98,6 +107,7 @@ class MediaLeg:
 
     async def gather(self) -> None:
         self.gathered = True
+        self.gathers = False
 
     def connect(self, agreement: object, *, talk: bool, listen: bool) -> None:
         self.connected.append(agreement)

@@ -10,7 +10,7 @@ from firmware.config import MediaSection
 from firmware.media import events as media_events
 from firmware.sip import events as sip_events
 from firmware.station import events
-from tests.unit.station.test_calls import CONFIG, House, MediaLeg, answer_to
+from tests.unit.station.test_calls import CONFIG, House, MediaLeg, an_offer, answer_to, changed, offered
 
 
 class Gathering(House):
@@ -93,5 +93,53 @@ def test_a_call_whose_sound_has_no_way_ends_and_one_without_picture_goes_on(medi
         (failed,) = house.of(events.MediaFailed)
         assert failed.why == "no way to the peer was found (ICE)"  # type: ignore[attr-defined]
         assert bool(house.phone.of("hangup")) == (media == "audio")
+
+    asyncio.run(scene())
+
+
+async def talking() -> tuple[Gathering, MediaLeg]:
+    house = Gathering()
+    house.found.set()
+    house.station.pressed("flat", "gpio", house.now)
+    await settled()
+    offer = house.phone.of("invite")[0][1]
+    assert isinstance(offer, bytes)
+    house.sip(sip_events.CallAnswered(1, "tag", answer_to(offer)))
+    house.found.clear()
+    return house, house.engine.legs["1.1"]
+
+
+def test_an_address_that_changes_is_offered_when_the_ways_to_it_are_found() -> None:
+    async def scene() -> None:
+        house, media = await talking()
+        changed(house, "192.0.2.77")
+        await settled()
+        assert media.moved_to == ["192.0.2.77"]
+        assert not house.phone.of("reoffer")
+        media.gathers = False
+        house.found.set()
+        await settled()
+        assert offered(house) == ("192.0.2.77", 40010)
+
+    asyncio.run(scene())
+
+
+def test_a_peer_that_offers_while_the_ways_are_looked_for_is_asked_to_come_again() -> None:
+    async def scene() -> None:
+        house, _ = await talking()
+        changed(house, "192.0.2.77")
+        house.sip(sip_events.Reoffered(1, an_offer()))
+        assert house.phone.of("reject_offer") == [(1, 491, "")]
+        assert not house.phone.of("answer_offer")
+
+    asyncio.run(scene())
+
+
+def test_new_names_are_taken_back_where_the_offer_that_asked_for_them_is_refused() -> None:
+    async def scene() -> None:
+        house, media = await talking()
+        house.sip(sip_events.Reoffered(1, an_offer().replace(b"m=audio", b"m=image")))
+        assert [did[:2] for did in house.phone.of("reject_offer")] == [(1, 488)]
+        assert media.names == [set(), "kept"]
 
     asyncio.run(scene())

@@ -90,6 +90,7 @@ class MediaLeg:
     profile_level_id: str = "42e01f"
     sprop_parameter_sets: str = ""
     audio: tuple = (False, False)
+    gathers: bool = False
     connected: list = field(default_factory=list)
     secured: bool | None = None  # by handshake; with ICE
     gathered: bool = False
@@ -108,6 +109,12 @@ class MediaLeg:
 
     async def gather(self):
         self.gathered = True
+
+    def renew(self, kinds):
+        assert not kinds
+
+    def keep(self):
+        pass
 
     def connect(self, agreement, *, talk, listen):
         self.connected.append(agreement)
