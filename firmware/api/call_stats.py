@@ -60,6 +60,8 @@ def _sound(statistics: Json, was: Json | None, seconds: float) -> Iterator[str]:
 
 def _picture(statistics: Json, was: Json | None, seconds: float) -> str:
     parts = [*_rates("video", statistics, was, seconds), f"{statistics['video_keyframes']} keyframes"]
+    if "video_bound_bps" in statistics:
+        parts.append(f"{statistics['video_bound_bps'] // 1000} kbit/s wanted there")
     if statistics["video_resent"]:
         parts.append(f"{statistics['video_resent']} packets sent again")
     if "video_peer_lost" in statistics:

@@ -74,7 +74,8 @@ class Dtls:
         self._peer = peer
 
     def receive(self, datagram: bytes) -> None:
-        self._way.received.append(datagram)
+        if is_handshake(datagram):  # aiortc fails over an empty one
+            self._way.received.append(datagram)
 
     async def handshake(self) -> SrtpKeys:
         """The keys agreed on. HandshakeError where there are none."""
@@ -86,6 +87,8 @@ class Dtls:
                 await self._transport.start(peer)
         except TimeoutError:
             raise HandshakeError(f"the peer did not finish the DTLS handshake within {HANDSHAKE_S:.0f} s") from None
+        except Exception as error:  # aiortc's and OpenSSL's, whatever the peer sent
+            raise HandshakeError(f"the DTLS handshake broke: {str(error) or type(error).__name__}") from error
         keys: SrtpKeys | None = self._transport.keys
         if keys is None:
             raise HandshakeError(self._transport.why or "the DTLS handshake failed")

@@ -24,6 +24,7 @@ CLOCK_HZ = 90_000
 _YOUNG_S = (1.0, 2.0, 3.0)  # a new leg gets further IDRs that long after its first
 _IDR_WITHIN_S = 0.5  # else it is asked for again
 _PLI_EVERY_S = 0.5
+_MEASURE_S = 0.8  # browsers tell their estimate every second
 
 
 class VideoStream(RtpStream):
@@ -54,6 +55,7 @@ class VideoStream(RtpStream):
         self._pli_s = 0.0
         self._history = History()
         self._keyframes = 0
+        self._measured = 0, time.monotonic(), 0.0  # octets sent, when, and the bits a second until then
         # Set by the feed: what this leg says of its network, see `rtp.rate_control`.
         self.control: RateControl | None = None
 
@@ -131,7 +133,7 @@ class VideoStream(RtpStream):
         control = self.control
         if isinstance(packet, ReceiverEstimate):
             if control is not None and (self.ssrc in packet.sources or not packet.sources):
-                control.remb(self, packet.bit_rate, now)
+                control.remb(self, packet.bit_rate, now, self._sent_bps(now))
             return
         for ssrc, bit_rate, overhead in packet.entries:
             if ssrc == self.ssrc and not packet.granted:
@@ -140,9 +142,23 @@ class VideoStream(RtpStream):
                 notice = MaximumBitRate(self.ssrc, ((packet.ssrc, bit_rate, overhead),), granted=True)
                 self._send_rtcp(self._reports.feedback(now, notice))
 
+    def _sent_bps(self, now: float) -> float:
+        """Over the last second or so; measured anew as it is asked for."""
+        octets, at_s, rate_bps = self._measured
+        if now - at_s >= _MEASURE_S:
+            rate_bps = (self._sent_octets - octets) * 8 / (now - at_s)
+            self._measured = self._sent_octets, now, rate_bps
+        return rate_bps
+
     def _more_statistics(self, values: Statistics) -> None:
         values["keyframes"] = self._keyframes
         values["resent"] = self._resent
+        control = self.control
+        if control is not None and self.sending:
+            values["rate_bps"] = control.bit_rate
+            bound_bps = control.said(self, time.monotonic())
+            if bound_bps:
+                values["bound_bps"] = bound_bps
 
     def _rtp_time(self, now: float) -> int:
         return self._offset + int(now * CLOCK_HZ) & 0xFFFFFFFF

@@ -2,8 +2,9 @@
 
 Each leg has a wish of its own. Loss takes it down as the loss-based controller of draft-ietf-rmcat-gcc-02 section
 6 does: above 10 % by half of the share that was lost, between 2 % and 10 % it stays, below 2 % it grows by 5 % a
-second. REMB and TMMBR (RFC 5104 section 4.2) are obeyed at once, as bounds. The picture is encoded once, so
-somebody's wish must win:
+second. REMB and TMMBR (RFC 5104 section 4.2) are obeyed at once, as bounds; but a REMB is an estimate from what
+came, and where a quiet street needs less than it may have, one above what is sent says nothing. The picture is
+encoded once, so somebody's wish must win:
 
 - while somebody talks with the visitor, that leg's: the others only look on, or are about to be cancelled;
 - else the lowest, but no lower than half of the full rate: one monitor on bad Wi-Fi must not spoil the picture for
@@ -21,6 +22,7 @@ LEAST_FPS = 5.0
 _HIGH_LOSS, _LOW_LOSS = 0.10, 0.02
 _GROWTH = 0.05  # a second
 _BOUND_S = 15.0  # a REMB that is not repeated is forgotten; libwebrtc repeats it every second
+_FILLED = 0.75  # of what it may have is sent: it would send more if it might
 _STEP = 0.08  # smaller changes are not worth an encoder's trouble
 
 
@@ -32,6 +34,7 @@ class _Leg:
     remb_bps: float = 0.0
     remb_until_s: float = 0.0
     tmmbr_bps: float = 0.0
+    said: tuple[float, float] = (0.0, 0.0)  # the last REMB, and until when it is news
 
     def wish(self, now: float, full_bps: float) -> float:
         growth = 1.0 if self.steady else (1 + _GROWTH) ** min(100.0, max(0.0, now - self.at_s))
@@ -82,16 +85,29 @@ class RateControl:
         known.steady = share >= _LOW_LOSS
         known.share, known.at_s = max(wish, self._least_bps) / self._full_bps, now
 
-    def remb(self, leg: object, bit_rate: float, now: float) -> None:
+    def remb(self, leg: object, bit_rate: float, now: float, sent_bps: float) -> None:
+        """`sent_bps`: what went to the leg of late."""
         known = self._legs.get(leg)
-        if known is not None:
-            known.remb_bps, known.remb_until_s = bit_rate, now + _BOUND_S
+        if known is None:
+            return
+        known.said = bit_rate, now + _BOUND_S
+        if bit_rate < sent_bps or sent_bps >= _FILLED * self.bit_rate:
+            known.remb_bps, known.remb_until_s = known.said
 
     def tmmbr(self, leg: object, bit_rate: float) -> None:
         """Stands until the leg says another."""
         known = self._legs.get(leg)
         if known is not None:
             known.tmmbr_bps = bit_rate
+
+    def said(self, leg: object, now: float) -> int:
+        """The most that this leg says it wants, obeyed or not, bits a second; 0 where it has not said of late."""
+        known = self._legs.get(leg)
+        if known is None:
+            return 0
+        remb_bps, until_s = known.said
+        told = [known.tmmbr_bps, remb_bps if now < until_s else 0.0]
+        return round(min((each for each in told if each), default=0.0))
 
     @property
     def _least_bps(self) -> float:

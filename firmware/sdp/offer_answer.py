@@ -56,6 +56,9 @@ __all__ = ["AgreedMedia", "Agreement", "Codec", "LocalMedia", "OfferAnswer", "St
 
 FIRST_DYNAMIC: Final = 96
 FEEDBACK: Final = ("nack", "nack pli", "ccm fir")  # RFC 4585, RFC 5104
+# Bounds of our bit rate: what browsers send if it is named (draft-alvestrand-rmcat-remb), and RFC 5104's own. A line
+# that is not AVPF is short of room: it belongs to phones, whose INVITE comes as one datagram.
+BOUNDS: Final = ("goog-remb", "ccm tmmbr")
 _PROFILES: Final = {"mandatory": "RTP/SAVP", "dtls": "UDP/TLS/RTP/SAVPF"}
 
 
@@ -223,7 +226,7 @@ class OfferAnswer:
         protocol = used[0] if used else _PROFILES.get(local.srtp, line.protocol)
         if local.srtp == "off" and protocol.upper() in SECURE_RTP:
             protocol = line.protocol
-        return replace(line, protocol=protocol, attributes=tuple(attributes))
+        return _with_bounds(replace(line, protocol=protocol, attributes=tuple(attributes)), BOUNDS)
 
     def _agreed(self, kind: str) -> AgreedMedia | None:
         if self.agreement is None:
@@ -254,7 +257,9 @@ class OfferAnswer:
             )
             self._keep_number("video", f"H264/{agreed.packetization_mode}", number)
         line = _media(agreed.kind, local, formats, attributes, agreed.direction)
-        return replace(line, protocol=offered.protocol, attributes=(*line.attributes, *more))
+        line = replace(line, protocol=offered.protocol, attributes=(*line.attributes, *more))
+        wanted = {value.partition(" ")[2] for value in offered.attribute_values("rtcp-fb")}
+        return _with_bounds(line, [each for each in BOUNDS if each in wanted])
 
     @staticmethod
     def _switched_off(media: MediaDescription) -> MediaDescription:
@@ -342,6 +347,13 @@ def _media(
         attributes.append(("rtcp", str(rtcp_port)))
     attributes.append((direction, ""))
     return MediaDescription(kind, port, "RTP/AVP", tuple(formats), None, tuple(attributes))
+
+
+def _with_bounds(line: MediaDescription, bounds: Sequence[str]) -> MediaDescription:
+    """A line of pictures says that we obey these, too."""
+    if line.kind != "video" or not line.protocol.upper().endswith("AVPF"):
+        return line
+    return replace(line, attributes=(*line.attributes, *(("rtcp-fb", f"* {each}") for each in bounds)))
 
 
 def _audio_attributes(local: LocalMedia, number: int, name: str) -> list[Attribute]:

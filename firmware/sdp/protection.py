@@ -84,6 +84,15 @@ def ice_of(kind: str, local: LocalMedia) -> IceDescription | None:
     return local.audio_ice if kind == "audio" else local.video_ice
 
 
+def found_by_ice(session: SessionDescription, media: MediaDescription, local: LocalMedia) -> bool:
+    """Whether the peer's line has ICE that we have as well, so that its addresses do not count."""
+    return (
+        ice_of(media.kind, local) is not None
+        and media.attribute("rtcp-mux") is not None
+        and read_ice(session, media) is not None
+    )
+
+
 def handshake_offered(kind: str, local: LocalMedia) -> list[Attribute]:
     """What an offer says of handshake and ICE."""
     lines: list[Attribute] = []
@@ -113,7 +122,7 @@ def answer_handshake(
         agreed = replace(agreed, dtls=DtlsAgreement(role, theirs.fingerprints))
         lines += DtlsDescription((local.fingerprint,), setup).attributes()
     ours, their_ice = ice_of(media.kind, local), read_ice(session, media)
-    if ours is not None and their_ice is not None and agreed.rtcp_mux:
+    if ours is not None and their_ice is not None and found_by_ice(session, media, local):
         agreed = replace(agreed, ice=their_ice, controlling=False, own_ufrag=ours.ufrag)
         lines += ours.attributes()
     return agreed, lines

@@ -12,7 +12,7 @@ from firmware.sdp.agreement import RECEIVES, SENDS, AgreedMedia, Agreement, Code
 from firmware.sdp.codecs import AUDIO_CODECS, VIDEO_CLOCK_HZ, Format, H264Parameters, opus_bit_rate
 from firmware.sdp.description import Direction, MediaDescription, SessionDescription
 from firmware.sdp.errors import SdpError
-from firmware.sdp.protection import answered_handshake, answered_keys, refused_for
+from firmware.sdp.protection import answered_handshake, answered_keys, found_by_ice, refused_for
 
 # RFC 3264 section 6.1: what may answer a direction.
 _LEGAL_ANSWERS: Final[dict[Direction, frozenset[Direction]]] = {
@@ -102,7 +102,8 @@ def _read_line(
     rtcp_port, rtcp_host = media.rtcp
     if host is None:
         host = rtcp_host = "::" if ":" in named else "0.0.0.0"
-        direction = _common(direction, "recvonly")
+        if not found_by_ice(session, media, local):  # with candidates yet to come, no address is named (RFC 8840)
+            direction = _common(direction, "recvonly")
     elif rtcp_host is not None:
         rtcp_host = _sendable(rtcp_host)
     return AgreedMedia(

@@ -1,13 +1,14 @@
 """Keys by DTLS and ways by ICE with real peers: baresip, linphone, Chromium; through a TURN server where needed."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.support.browser import Browser
 from tests.support.certificates import Authority
 from tests.support.coturn import PASSWORD, USER, Coturn
-from tests.support.networks import Router, ip, own_network
+from tests.support.networks import Router, ip, narrow, own_network
 from tests.support.peers import Peers
 from tests.support.ports import free_port
 from tests.support.sound import level_db, read_wav
@@ -17,7 +18,14 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.integration
 
 DOOR_HZ, FLAT_HZ = 620, 1000
+NARROW_KBPS = 130  # less than a picture and the sound of both
 CODECS = ["PCMA", "PCMU"]
+
+
+@pytest.fixture
+def street() -> Iterator[None]:
+    with own_network():
+        yield
 
 
 def _check(door: Portero, press: int) -> None:
@@ -126,6 +134,54 @@ def test_a_browser_sees_and_talks_and_opens(peers: Peers) -> None:
     _check(door, press)
 
 
+def test_a_browser_restarts_ice_within_the_call(peers: Peers) -> None:
+    door, browser = _browser(peers)
+    press = door.press()
+    browser.wait_seen("invite")
+    browser.answer(FLAT_HZ)
+    browser.wait_seen("talking")
+    wait_until(lambda: browser.counts().get("video", {}).get("frames", 0) > 10, "the browser shows pictures", 20)
+    before = browser.ice_names()
+
+    browser.restart_ice()
+    browser.wait_seen("restarted")
+    after = browser.ice_names()
+    assert not set(before) & set(after)
+    frames = browser.counts()["video"]["frames"]
+    wait_until(lambda: browser.counts()["video"]["frames"] > frames + 60, "pictures go on", 30)
+    browser.press_keys(CODE)
+    door.wait_event("relay-off", press=press)
+    assert not door.events("media-failed")
+    browser.hang_up()
+    _check(door, press)
+
+
+def test_a_browser_at_a_narrow_line_says_so_and_gets_less_picture(street: None, peers: Peers) -> None:
+    door, browser = _browser(peers)
+    press = door.press()
+    invite = browser.wait_seen("invite")
+    assert "a=rtcp-fb:* goog-remb" in invite["sdp"]
+    browser.answer(FLAT_HZ)
+    browser.wait_seen("talking")
+    wait_until(lambda: _picture(door).get("video_bound_bps"), "the browser says how much it wants", 30)
+    full = _picture(door)["video_rate_bps"]
+    narrow("lo", NARROW_KBPS)
+
+    def less() -> Any:
+        seen = _picture(door)
+        return seen if seen["video_rate_bps"] < full / 2 else None
+
+    seen = wait_until(less, "the picture needs less", 60, 0.5)
+    assert seen["video_bound_bps"] < 1.1 * seen["video_rate_bps"]
+    door.hang_up()
+    door.wait_event("leg-ended", press=press)
+
+
+def _picture(door: Portero) -> Any:
+    (leg,) = door.doorctl("call", "--stats", "--json")["legs"]
+    return leg["statistics"]
+
+
 # A firewall that lets nothing out but SIP and what goes to the TURN server.
 ONLY_BY_RELAY = f"""\
 table ip filter {{
@@ -144,12 +200,6 @@ table ip nat {{
 }}
 """
 APP = "198.51.100.20"
-
-
-@pytest.fixture
-def street() -> Iterator[None]:
-    with own_network():
-        yield
 
 
 @pytest.mark.parametrize("relayed", [False, True], ids=["through the NAT", "by a relay"])

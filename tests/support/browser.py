@@ -72,6 +72,9 @@ const counts = async () => {
   }
   return found;
 };
+const names = () => ['localDescription', 'remoteDescription'].map(
+  (side) => /a=ice-ufrag:(\\S+)/.exec(ringing.connection[side].sdp)[1]);
+const restart = () => ringing.renegotiate({rtcOfferConstraints: {iceRestart: true}}, () => note('restarted'));
 const say = (target, text) => phone.sendMessage(target, text, {eventHandlers: {
   succeeded: (event) => note('delivered', {status: event.response.status_code}),
   failed: (event) => note('not-delivered', {cause: event.cause}),
@@ -173,6 +176,15 @@ class Browser:
 
     def press_keys(self, keys: str) -> None:
         self.evaluate(f"ringing.sendDTMF({json.dumps(keys)}, {{transportType: 'RFC2833'}}); 0")
+
+    def ice_names(self) -> list[str]:
+        """The browser's ICE user name, and the door's."""
+        found: list[str] = self.evaluate("names()")
+        return found
+
+    def restart_ice(self) -> None:
+        """Offer the call anew under other names; `restarted` is seen with the answer."""
+        self.evaluate("restart(); 0")
 
     def hang_up(self) -> None:
         self.evaluate("ringing.terminate(); 0")

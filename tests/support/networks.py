@@ -147,3 +147,15 @@ def ip(lines: str, enter: list[str] | None = None) -> None:
     if done.returncode and "Unknown device type" in done.stderr:
         pytest.skip("no interfaces to play with here")
     assert done.returncode == 0, f"{lines}: {done.stderr}"
+
+
+def narrow(interface: str, kbps: int) -> None:
+    """From now on no more than that leaves by `interface`; what waits longer than 0.4 s is dropped."""
+    tc = shutil.which("tc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if tc is None:
+        pytest.skip("tc is not installed")
+    rules = f"qdisc add dev {interface} root tbf rate {kbps}kbit burst 4kb latency 400ms"
+    done = subprocess.run([tc, *rules.split()], capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode and "unknown" in done.stderr:
+        pytest.skip("this kernel makes no line narrow")
+    assert done.returncode == 0, done.stderr

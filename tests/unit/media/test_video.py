@@ -312,9 +312,12 @@ def test_a_bound_from_the_peer_is_obeyed_and_confirmed(bench: Bench) -> None:
     assert bench.camera.configured[-1][0] == pytest.approx(wanted, rel=0.001)
     notices = [packet for packet in parse_rtcp(peer.rtcp.recv(2048)) if isinstance(packet, MaximumBitRate)]
     assert [(notice.granted, [entry[0] for entry in notice.entries]) for notice in notices] == [(True, [9])]
+    stream._measured = stream._sent_octets, stream._measured[1], float(wanted)
     bench.rtcp(stream, peer, ReceiverEstimate(9, wanted // 2, (stream.ssrc,)))
     bench.camera.take(keyframe=False)
     assert bench.camera.configured[-1][0] == pytest.approx(wanted // 2, rel=0.001)
+    statistics = stream.statistics()
+    assert statistics["video_rate_bps"] == statistics["video_bound_bps"] == bench.camera.configured[-1][0]
 
 
 def test_whoever_talks_with_the_visitor_decides_how_good_the_picture_is(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from firmware.net.instance_id import instance_urn
-from firmware.net.network_watch import NetworkWatch, _attributes, _messages, facts
+from firmware.net.network_watch import MOST_OTHERS, NetworkWatch, _attributes, _messages, facts, other_addresses
 
 _CLONE_NEWNET = 0x40000000
 
@@ -165,3 +165,19 @@ def test_without_a_folder_to_keep_it_the_name_follows_from_the_machine(tmp_path:
     before = instance_urn(nowhere, machine)
     machine.write_text("another\n")
     assert instance_urn(nowhere, machine) != before
+
+
+def test_our_other_addresses_are_those_that_others_can_use() -> None:
+    def work() -> None:
+        ip("link set door0 up\naddr add 192.0.2.10/24 dev door0\naddr add 198.51.100.4/24 dev door0")
+        assert other_addresses("192.0.2.10") == ("198.51.100.4",)
+        ip("addr add fe80::10/64 dev door0 nodad\naddr add 2001:db8::10/64 dev door0 nodad")
+        assert other_addresses("192.0.2.10") == ("2001:db8::10", "198.51.100.4")
+        assert other_addresses("2001:db8::10") == ("192.0.2.10", "198.51.100.4")
+        assert other_addresses("127.0.0.1") == ()
+        ip("\n".join(f"addr add 203.0.113.{number}/24 dev door0" for number in range(20, 30)))
+        assert len(other_addresses("192.0.2.10")) == MOST_OTHERS
+        ip("link set street0 down")  # no carrier: nobody's way
+        assert other_addresses("192.0.2.10") == ()
+
+    in_own_network(work)

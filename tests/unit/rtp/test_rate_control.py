@@ -73,9 +73,21 @@ def test_a_bound_that_a_peer_names_is_obeyed_at_once_within_ours() -> None:
 
 def test_an_estimate_that_is_not_repeated_is_forgotten() -> None:
     made = control("a")
-    made.remb("a", 500_000, 1)
-    assert settled(made, 10)[0] == 500_000
+    made.remb("a", 500_000, 1, FULL_BPS)
+    assert made.said("a", 10) == settled(made, 10)[0] == 500_000
+    assert made.said("a", 17) == 0
     assert settled(made, 17)[0] == FULL_BPS
+
+
+def test_an_estimate_above_what_a_quiet_street_needs_is_no_bound() -> None:
+    made = control("a")
+    made.remb("a", 150_000, 1, 100_000)
+    assert settled(made, 2)[0] == FULL_BPS
+    assert made.said("a", 2) == 150_000
+    made.remb("a", 85_000, 3, 100_000)  # less than what is sent: it does not get through
+    assert settled(made, 4)[0] == max(85_000, round(0.1 * FULL_BPS))
+    made.remb("a", 200_000, 5, 120_000)  # all of what it may have is sent now
+    assert settled(made, 6)[0] == 200_000
 
 
 def test_one_bad_network_among_many_costs_the_others_half_at_most() -> None:
@@ -104,6 +116,6 @@ def test_reports_of_strangers_and_before_the_camera_are_nothing(share: float) ->
     made = RateControl()
     made.join("a", 0)
     made.lost("a", share, 1)
-    made.remb("b", 1, 1)
+    made.remb("b", 1, 1, 1)
     made.tmmbr("b", 1)
     assert made.wanted(2) is None

@@ -91,6 +91,24 @@ def test_other_names_in_an_offer_of_the_call_are_a_restart() -> None:
     assert door.restarts() == {"audio"}
 
 
+@pytest.mark.parametrize("offers", [False, True])
+def test_a_peer_that_has_no_candidates_yet_and_names_no_address_is_not_on_hold(offers: bool) -> None:
+    door = OfferAnswer(2)
+    bare = replace(PHONE_OFFERS, host="0.0.0.0", audio_ice=replace(PHONE_ICE, candidates=(), more=True))
+    if offers:
+        door.receive_offer(OfferAnswer(1).create_offer(bare))
+        _, agreement = door.create_answer(DOOR)
+    else:
+        phone = OfferAnswer(1)
+        phone.receive_offer(door.create_offer(DOOR))
+        agreement = door.receive_answer(phone.create_answer(replace(bare, srtp="optional"))[0])
+    assert sound(agreement).direction == "sendrecv"
+    plain = OfferAnswer(1).create_offer(LocalMedia("0.0.0.0", 4000))
+    held = OfferAnswer(2)
+    held.receive_offer(plain)
+    assert sound(held.create_answer(replace(DOOR, srtp="off"))[1]).direction == "recvonly"
+
+
 def test_an_agreement_says_under_which_names_of_ours_it_was_made() -> None:
     ours, theirs, _, _ = agree(DOOR, PHONE)
     assert (sound(ours).own_ufrag, sound(theirs).own_ufrag) == ("door", "phone")
