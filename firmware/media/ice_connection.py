@@ -4,13 +4,15 @@ What comes is sorted by its first octet (RFC 7983 section 7): aioice's reader as
 sound packet of 65536 would pass for a request. Whatever it stumbles over in what it reads is dropped here.
 
 Imported late, as aioice is. Of aioice this uses, besides what is public, `get_component_candidates`, `check_start`,
-`check_incoming`, `check_complete`, `check_state`, `datagram_received`, `_check_list`, `_nominated`, `_protocols`,
-`_local_candidates` and `TurnTransport._connect`; tests/unit/media/test_ice.py holds it to them.
+`check_incoming`, `check_complete`, `check_state`, `query_consent`, `datagram_received`, `_query_consent_task`,
+`_check_list`, `_nominated`, `_protocols`, `_local_candidates` and `TurnTransport._connect`;
+tests/unit/media/test_ice.py holds it to them.
 """
 
 import asyncio
 import contextlib
 import logging
+import random
 import socket
 import struct
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aioice import Candidate, Connection
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import CandidatePair, StunProtocol, server_reflexive_candidate
+from aioice.stun import TransactionError
 from aioice.turn import TurnClientTcpProtocol, TurnClientUdpProtocol, TurnTransport
 
 from firmware.media.ice_servers import IceServers
@@ -32,6 +35,8 @@ log = logging.getLogger(__name__)
 GATHER_S = 0.5  # the visitor waits
 PORT_FIRST_S: Final = 0.2  # before pairs of our other addresses, on which sound costs more
 DIRECT_FIRST_S: Final = 0.8  # a check that a NAT swallowed is repeated after half a second
+CONSENT_S, CONSENT_EVERY_S = 30.0, 5.0  # RFC 7675 section 5.1
+CONSENT_REPEATS = 2  # 3.5 s in all: an answer takes its time where a narrow line's buffers are full
 _ALLOCATION_S, _CHANNEL_S = 600, 500  # RFC 8656's own lifetime; a channel has the same, and is refreshed before
 _MOST_PREFERRED = 65_535  # of our host candidates: the stream's own port, on which sound costs least
 # aioice's reader stumbles over torn attributes in more ways than it says.
@@ -177,6 +182,25 @@ class IceConnection(Connection):
         other = IceConnection(self.agent, (self.local_username, self.local_password))
         other.take_over(self)
         return other
+
+    async def query_consent(self) -> None:
+        """Ask every now and then whether the peer still wants what is sent; the end where it has not said so for
+        CONSENT_S. In place of aioice's, which gives an answer half a second."""
+        loop = asyncio.get_running_loop()
+        heard_s = loop.time()
+        while loop.time() - heard_s < CONSENT_S:
+            await asyncio.sleep(CONSENT_EVERY_S * random.uniform(0.8, 1.2))
+            pair = self.pair
+            if pair is None or self.remote_password is None:
+                continue
+            request = self.build_request(pair, nominate=False)
+            with contextlib.suppress(TransactionError):
+                await pair.protocol.request(
+                    request, pair.remote_addr, self.remote_password.encode(), retransmissions=CONSENT_REPEATS
+                )
+                heard_s = loop.time()
+        self._query_consent_task = None  # `close` would wait for it
+        await self.close()
 
     def take_over(self, before: "IceConnection") -> None:
         """The same candidates, for another peer or under new names; `before` holds none any more."""

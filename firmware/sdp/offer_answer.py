@@ -56,8 +56,8 @@ __all__ = ["AgreedMedia", "Agreement", "Codec", "LocalMedia", "OfferAnswer", "St
 
 FIRST_DYNAMIC: Final = 96
 FEEDBACK: Final = ("nack", "nack pli", "ccm fir")  # RFC 4585, RFC 5104
-# Bounds of our bit rate: what browsers send if it is named (draft-alvestrand-rmcat-remb), and RFC 5104's own. A line
-# that is not AVPF is short of room: it belongs to phones, whose INVITE comes as one datagram.
+# Bounds of our bit rate: what browsers send if it is named (draft-alvestrand-rmcat-remb), and RFC 5104's own. Lines
+# that are not AVPF are short of room: they belong to phones, whose INVITE comes as one datagram.
 BOUNDS: Final = ("goog-remb", "ccm tmmbr")
 _PROFILES: Final = {"mandatory": "RTP/SAVP", "dtls": "UDP/TLS/RTP/SAVPF"}
 

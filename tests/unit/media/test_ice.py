@@ -33,8 +33,10 @@ class Street:
     def __init__(self) -> None:
         self.ends: dict[Address, End] = {}
         self.blocked: set[Address] = set()
+        self.carried = 0
 
     def carry(self, data: bytes, source: Address, to: Address) -> None:
+        self.carried += 1
         end = self.ends.get(to)
         if end is not None and to not in self.blocked:
             asyncio.get_running_loop().call_soon(end.agent.receive, data, source)
@@ -146,8 +148,9 @@ def test_no_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lost_consent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.02)
-    monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 2)
+    monkeypatch.setattr(ice_connection, "CONSENT_EVERY_S", 0.02)
+    monkeypatch.setattr(ice_connection, "CONSENT_S", 0.3)
+    monkeypatch.setattr(ice_connection, "CONSENT_REPEATS", 0)
 
     async def calls() -> None:
         street = Street()
@@ -156,6 +159,9 @@ def test_lost_consent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         phone.agent.start(offered, controlling=False)
         door.agent.start(answered, controlling=True)
         await until(lambda: bool(door.paths and phone.paths))
+        asked = street.carried
+        await until(lambda: street.carried > asked + 80)  # for longer than consent lasts
+        assert not door.failed
         street.blocked |= {DOOR, PHONE}
         await until(lambda: bool(door.failed))
         assert "consent" in door.failed[0]
@@ -371,6 +377,8 @@ def test_what_of_aioice_is_private_is_still_there() -> None:
     gather = inspect.signature(aioice.Connection.get_component_candidates)
     assert list(gather.parameters) == ["self", "component", "addresses", "timeout"]
     assert connection._check_list == []
+    assert connection._query_consent_task is None
+    assert list(inspect.signature(connection.query_consent).parameters) == []
     for check in (aioice.Connection.check_start, aioice.Connection.check_complete):
         assert list(inspect.signature(check).parameters) == ["self", "pair"]
     incoming = inspect.signature(aioice.Connection.check_incoming)
