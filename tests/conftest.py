@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.peers import Peers
 
+_SOUND_TRIES = 3
 _FIRST, _LAST, _WIDTH = 4, 12, 400  # lines of an assertion that are said again, and characters of each
 
 
@@ -26,6 +27,25 @@ def peers(tmp_path: Path) -> Iterator[Peers]:
         yield own
     finally:
         own.stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Sound over real time is measured again where it was bad: others may have had the processor, and half a minute
+    without a gap is then not the station's to give. A fault of its own is there each time."""
+    if pyfuncitem.get_closest_marker("sound") is None:
+        return None
+    own = pyfuncitem.funcargs
+    for _ in range(_SOUND_TRIES - 1):
+        try:
+            pyfuncitem.obj(**{name: own[name] for name in pyfuncitem._fixtureinfo.argnames})
+        except Exception as error:  # noqa: BLE001 — whatever a stall makes of it
+            print(f"once more, for: {error}")
+            if isinstance(peers := own.get("peers"), Peers):
+                peers.stop()
+        else:
+            return True
+    return None  # the last try is pytest's
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,7 +15,7 @@ from tests.support.speech import missing
 from tests.support.station import CODE, Portero
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(missing()), reason=missing())]
+pytestmark = [pytest.mark.integration, pytest.mark.sound, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 TOOL = Path(__file__).parents[2] / "tools" / "announcements"
 

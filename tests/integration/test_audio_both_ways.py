@@ -9,10 +9,9 @@ from tests.support.baresip import Baresip
 from tests.support.peers import Peers
 from tests.support.sound import Sound, level_db, longest_gap_ms, loudest_hz, read_wav
 from tests.support.stalls import StallWatch
-from tests.support.tries import best_of_three
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.sound]
 
 LONG_S = 30
 DOOR_HZ, FLAT_HZ = 620, 1000
@@ -31,10 +30,6 @@ def _check(heard: Sound, hz: int, stalls: StallWatch) -> None:
 
 
 def test_half_a_minute_with_a_monitor(peers: Peers) -> None:
-    best_of_three(lambda: _half_a_minute_with_a_monitor(peers), peers.stop)
-
-
-def _half_a_minute_with_a_monitor(peers: Peers) -> None:
     monitor = peers.baresip("101", tone_hz=FLAT_HZ)
     door = peers.portero(stages=[([monitor.uri], 30)], microphone_hz=DOOR_HZ)
 
@@ -64,10 +59,6 @@ def _half_a_minute_with_a_monitor(peers: Peers) -> None:
 
 
 def test_half_a_minute_with_a_phone_through_the_server(peers: Peers) -> None:
-    best_of_three(lambda: _half_a_minute_with_a_phone_through_the_server(peers), peers.stop)
-
-
-def _half_a_minute_with_a_phone_through_the_server(peers: Peers) -> None:
     server = peers.kamailio()
     phone = peers.linphone("103", server=server, tone_hz=FLAT_HZ)
     door = peers.portero(server=server, stages=[(["103"], 30)], microphone_hz=DOOR_HZ)

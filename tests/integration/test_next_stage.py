@@ -86,6 +86,7 @@ def test_one_dead_monitor_of_a_stage_does_not_stop_the_other(peers: Peers) -> No
     assert not door.events("stage-ended", press)
 
 
+@pytest.mark.sound
 def test_visitor_hears_that_it_rings_and_at_the_end_that_nobody_can_be_reached(peers: Peers) -> None:
     phone = peers.sipp("rings")
     door = peers.portero(stages=[([phone.uri], 2), ([f"sip:101@127.0.0.1:{free_port()}"], 30)])

@@ -10,6 +10,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.sound
 def test_monitor_calls_phone_through_the_server_and_each_hears_the_others_tone(peers: Peers) -> None:
     server = peers.kamailio()
     monitor = peers.baresip("101", server=server, tone_hz=1000)

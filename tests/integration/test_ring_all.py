@@ -56,6 +56,7 @@ def test_picture_goes_on_over_the_answer_and_after_a_lost_start_a_key_frame_come
     assert picture_timecode(monitor.snapshot(peers.folder / "talking.png")) is not None
 
 
+@pytest.mark.sound
 def test_visitor_hears_ringback_while_it_rings_and_the_flats_own_sound_where_it_sends_some(peers: Peers) -> None:
     plain = peers.baresip("102", video=False)
     early, phone = peers.early_phone(hz=1000)

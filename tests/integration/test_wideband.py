@@ -6,7 +6,7 @@ from tests.support.peers import Peers
 from tests.support.sound import Sound, level_db, loudest_hz, read_wav
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.sound]
 
 TALK_S = 4
 DOOR_HZ, FLAT_HZ = 5200, 4600  # a telephone's band ends at 3400
@@ -28,7 +28,7 @@ def test_a_wideband_call_with_baresip(peers: Peers, codec: str, baresips: str) -
     wait_until(lambda: phone.count("CALL_INCOMING"), "the phone rings")
     phone.accept()
     door.wait_event("leg-answered", press=press)
-    wait_until(lambda: phone.heard_s() > TALK_S + 1, "talk", TALK_S + 15, poll_s=0.2)
+    wait_until(lambda: phone.heard_s() > TALK_S + 1, "talk", TALK_S + 30, poll_s=0.2)
     phone.hang_up()
     ended = door.wait_event("leg-ended", press=press)
 
@@ -47,7 +47,7 @@ def test_a_wideband_call_with_linphone(peers: Peers, codec: str, its_gain_db: fl
     wait_until(lambda: phone.reached("IncomingReceived"), "the phone rings")
     phone.answer()
     door.wait_event("leg-answered", press=press)
-    wait_until(lambda: phone.recorded_s() > TALK_S + 1, "talk", TALK_S + 15, poll_s=0.2)
+    wait_until(lambda: phone.recorded_s() > TALK_S + 1, "talk", TALK_S + 30, poll_s=0.2)
     phone.hang_up()
     ended = door.wait_event("leg-ended", press=press)
     wait_until(lambda: phone.reached("Released"), "the call is over")
