@@ -89,21 +89,19 @@ class Wiring:
                 active_low=line.active_low,
                 on_lost=partial(self.lost, pin),
             )
-            try:
-                opened(light)
-            except OSError:
-                light.close()
-                raise
+            opened(light)
             return light
 
         self._want(_Wish(where, pin, make))
 
     def lost(self, pin: str, error: OSError) -> None:
-        """The chip of an open line failed."""
-        if pin in self._open:
-            wish, device = self._open.pop(pin)
+        """The chip of an open line failed: all of its lines are given back, so that it is opened anew."""
+        if pin not in self._open:
+            return
+        for other in [other for other in self._open if _chip(other) == _chip(pin)]:
+            wish, device = self._open.pop(other)
             device.close()
-            self._later(wish, f"{wish.where}: {error.strerror or error}")
+            self._later(wish, f'chip "{_chip(pin)}": {error.strerror or error}')
 
     def close(self) -> None:
         for timer in self._retries.values():
@@ -132,3 +130,7 @@ class Wiring:
     def _later(self, wish: _Wish, what: str) -> None:
         self._faults.set(wish.where, what, REMEDY)
         self._retries[wish.pin] = self._loop.call_later(RETRY_S, self._want, wish)
+
+
+def _chip(pin: str) -> str:
+    return pin.rpartition(":")[0]

@@ -57,7 +57,7 @@ class InputLine(Protocol):
 
 
 class Light(Protocol):
-    """A light at a button, or for the state of the station. OSError when the chip fails."""
+    """A light at a button. A chip that fails is told to who opened the light, and raises nothing here."""
 
     def steady(self, on: bool) -> None: ...
 

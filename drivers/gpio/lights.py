@@ -12,7 +12,7 @@ from drivers.gpio.gpiod_factory import GpiodFactory, pin_name
 class LineLight:
     """One output of `factory`, off at first. GpioError if there is no such line, or it is taken.
 
-    `on_lost` hears of a chip that fails while it blinks.
+    `on_lost` hears of a chip that fails; it may close the light at once.
     """
 
     def __init__(
@@ -34,23 +34,27 @@ class LineLight:
 
     def steady(self, on: bool) -> None:
         self._stop()
-        self._led.value = on
+        self._set(on)
 
     def blink(self, period_s: float) -> None:
-        self.steady(True)
-        self._timer = self._loop.call_later(period_s / 2, self._toggle, period_s / 2)
+        self._stop()
+        self._turn(True, period_s / 2)
 
     def close(self) -> None:
         self._stop()
         self._led.close()  # which puts it back to off, as it began
 
-    def _toggle(self, half_s: float) -> None:
+    def _turn(self, on: bool, half_s: float) -> None:
+        if self._set(on):
+            self._timer = self._loop.call_later(half_s, self._turn, not on, half_s)
+
+    def _set(self, on: bool) -> bool:
         try:
-            self._led.toggle()
+            self._led.value = on
         except OSError as error:
             self._on_lost(error)
-            return
-        self._timer = self._loop.call_later(half_s, self._toggle, half_s)
+            return False
+        return True
 
     def _stop(self) -> None:
         if self._timer is not None:

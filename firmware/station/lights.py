@@ -8,7 +8,6 @@
 A light with a button shows that button's visits, one without shows all.
 """
 
-import logging
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +15,6 @@ from drivers.gpio.base import Light
 from firmware.config import LightSection
 from firmware.station import events
 from firmware.station.events import Record
-
-log = logging.getLogger(__name__)
 
 Look = Literal["idle", "ringing", "talking", "open"]
 RINGING_PERIOD_S = 1.0
@@ -42,7 +39,6 @@ class Lights:
         self._open: set[str] = set()  # doors whose strike is released
 
     def opened(self, name: str, light: Light) -> None:
-        """OSError where it does not obey."""
         shown = self._shown[name]
         shown.light = light
         _show(shown, light)
@@ -75,10 +71,7 @@ class Lights:
             return
         shown.look = look
         if shown.light is not None:
-            try:
-                _show(shown, shown.light)
-            except OSError as error:  # its chip went away: told and mended where that is noticed
-                log.warning("light %s: %s", shown.section.output, error)
+            _show(shown, shown.light)
 
 
 def _show(shown: _Shown, light: Light) -> None:

@@ -26,6 +26,7 @@ class Scene:
         self.there = True
         self.told: list[Event] = []
         self.heard: list[object] = []
+        self.opened: list[str] = []
         self.file = lines_file("chip", folder)
         self.hand = SimulatedChip(self.file)
         stream = EventStream()
@@ -35,6 +36,7 @@ class Scene:
         self.wiring = Wiring("simulated", folder, Faults(stream), asyncio.get_running_loop())
 
     def _open(self, driver: str, label: str, run_dir: Path, consumer: str) -> Chip:
+        self.opened.append(label)
         if not self.there:
             raise GpioError(f'there is no chip "{label}"')
         return SimulatedChip(self.file)
@@ -88,17 +90,18 @@ def test_a_chip_that_goes_away_is_a_fault_and_had_again(run) -> None:
         lights: list[object] = []
         scene.wiring.light("light 1", LIGHT, lights.append)
         scene.there = False
-        for pin in ("chip:3", "chip:5"):
+        opened = len(scene.opened)
+        for pin in ("chip:3", "chip:5"):  # both notice
             scene.wiring.lost(pin, OSError(19, "No such device"))
-            scene.wiring.lost(pin, OSError(19, "No such device"))  # told twice: once is enough
-        assert [event.what for event in scene.told if isinstance(event, events.Fault)] == [
-            "input button1: No such device",
-            "light 1: No such device",
+        assert [(event.where, event.what) for event in scene.told if isinstance(event, events.Fault)] == [
+            ("input button1", 'chip "chip": No such device'),
+            ("light 1", 'chip "chip": No such device'),
         ]
         scene.hand.drive(3, False)  # pressed meanwhile
         scene.there = True
         await scene.until(lambda: len(lights) == 2)
         assert scene.heard == [False, True]
+        assert len(scene.opened) > opened  # the chip itself, not only its lines
         assert [event.where for event in scene.told if isinstance(event, events.FaultCleared)] == [
             "input button1",
             "light 1",

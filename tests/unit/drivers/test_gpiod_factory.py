@@ -276,13 +276,15 @@ def test_a_light_shines_blinks_and_goes_out(tmp_path: Path, active_low: bool) ->
     on_a_loop(tmp_path, scene)
 
 
-def test_a_light_whose_chip_fails_while_it_blinks_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("blinks", [True, False])
+def test_a_light_whose_chip_fails_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blinks: bool
 ) -> None:
     async def scene(made: Machine) -> None:
         lost: list[OSError] = []
         light = LineLight(made.factory, LABEL, 5, active_low=False, on_lost=lost.append)
-        light.blink(0.01)
+        if blinks:
+            light.blink(0.01)
 
         def gone(active: bool) -> None:
             raise OSError(19, "No such device")
@@ -290,6 +292,8 @@ def test_a_light_whose_chip_fails_while_it_blinks_says_so_once(
         line = made.factory.pin(pin_name(LABEL, 5))._output
         assert line is not None
         monkeypatch.setattr(line, "set", gone)
+        if not blinks:
+            light.steady(True)
         await made.until(lambda: lost)
         monkeypatch.undo()
         assert len(lost) == 1
