@@ -10,6 +10,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from drivers.camera.encoding import EncodingCamera
+from drivers.camera.ffmpeg import load
 from drivers.camera.x264 import X264
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class _Stills:
         """Drawn when it is needed: rarely."""
 
     def pictures(self, stopping: threading.Event) -> "Generator[tuple[VideoFrame, int], None, None]":
+        load()
         import av
 
         frame = av.VideoFrame(*self._size, "yuv420p")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from drivers.camera.base import CameraError
 from drivers.camera.encoding import EncodingCamera
+from drivers.camera.ffmpeg import load
 from drivers.camera.timecode import BITS, ROWS, timecode_row
 from drivers.camera.x264 import X264
 
@@ -40,6 +41,7 @@ class _TestPictures:
 
     def open(self) -> None:
         if self._picture is None:
+            load()
             self._picture = _Picture(*self._size)
 
     def pictures(self, stopping: threading.Event) -> "Generator[tuple[VideoFrame, int], None, None]":

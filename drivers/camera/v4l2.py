@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from drivers.camera.annex_b import BASELINE, has_idr, profile_idc
 from drivers.camera.base import AccessUnit, CameraError
 from drivers.camera.encoding import EncodingCamera
+from drivers.camera.ffmpeg import load
 from drivers.camera.x264 import X264
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class _Device:
     def open(self) -> None:
         if self._container == "v4l2" and not Path(self._device).exists():
             raise CameraError(f"{self._device} is missing; {present()}")
-        import av  # noqa: F401 — this is what takes time
+        load()  # this is what takes time
 
     def close(self) -> None:
         """The device is open within `pictures` only."""

@@ -1,17 +1,17 @@
-"""From the start of the process to its REGISTER on the wire, in CPU; memory idle and in a call with picture."""
+"""From the start of the process to its REGISTER on the wire, in CPU; memory when idle."""
 
 import statistics
 import threading
 import time
 from contextlib import ExitStack
 
-from tests.bench.phone import Phone, Talker, answering
+from tests.bench.phone import Phone, answering
 from tests.bench.programs import Station, cpu_s, resident_mb, scratch_folder
 from tests.bench.report import Row, at_most
 
 STARTS = 5
 CPU_S, IDLE_MB = 0.6, 45.0
-IDLE_AFTER_S, CALL_S = 3.0, 5.0
+IDLE_AFTER_S = 3.0
 
 
 def run() -> list[Row]:
@@ -33,20 +33,11 @@ def run() -> list[Row]:
         station.start_control()
         time.sleep(IDLE_AFTER_S)
         idle_mb = resident_mb(station.pid)
-        station.press()
-        talk = phone.answer(phone.wait("INVITE", 5), phone.sdp(video=True))
-        talker = Talker(phone, talk, payload_type=8)
-        talker.start()
-        time.sleep(CALL_S)
-        call_mb = resident_mb(station.pid)
-        talker.stop()
-        phone.hang_up(talk)
     cpu, wall = (statistics.median(column) for column in zip(*starts, strict=True))
     return [
         at_most("start to REGISTER on the wire, CPU", cpu, CPU_S, "s"),
         Row("start to REGISTER on the wire, time", wall, unit="s"),
         at_most("memory idle", idle_mb, IDLE_MB, "MB"),
-        Row("memory in a call with picture", call_mb, unit="MB"),
     ]
 
 
