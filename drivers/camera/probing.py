@@ -82,8 +82,13 @@ def _able(device: str, node: int, form: str, size: tuple[int, int], fps: int, io
                 _WHERE, f"{name} sends {wanted.decode()} of {size[0]}x{size[1]} at {fps} pictures a second"
             )
         return
-    known = ", ".join(code.decode(errors="replace") for code in there)
-    yield Finding("camera.form", f"{name} sends {known or 'nothing'}", "write a form of these, or another camera")
+    able = [name for name, codes in _FORMS.items() if name != "auto" and codes[0] in there]
+    remedy = f"write {_list(able)}" if able else "another camera: this one has no form that the station reads"
+    yield Finding("camera.form", f"{name} does not send {_list([code.decode() for code in _FORMS[form]])}", remedy)
+
+
+def _list(words: list[str]) -> str:
+    return " or ".join(words)
 
 
 def _formats(node: int, ioctl: Ioctl) -> list[bytes]:

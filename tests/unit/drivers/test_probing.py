@@ -218,7 +218,13 @@ def test_a_camera_that_sends_what_the_board_wants_is_named(node: Path) -> None:
         (
             UsbCamera(YUYV={(640, 480): [15]}),
             "mjpeg",
-            "camera.form: Door cam sends YUYV -> write a form of these, or another camera",
+            "camera.form: Door cam does not send MJPG -> write yuyv",
+        ),
+        (
+            UsbCamera(GREY={(640, 480): [15]}),
+            "auto",
+            "camera.form: Door cam does not send MJPG or YUYV -> another camera: this one has no form that the "
+            "station reads",
         ),
         (
             UsbCamera(MJPG={(320, 240): [15], (1280, 720): [15]}),
