@@ -83,7 +83,8 @@ class SimulatedInput:
         poller = select.poll()
         poller.register(self._hand, select.POLLIN)
         while True:
-            poller.poll((due_ns - time.monotonic_ns()) / 1e6 + 0.5 if due_ns else None)
+            # Rounded up, and never negative: that would be for ever.
+            poller.poll(max(0.0, (due_ns - time.monotonic_ns()) / 1e6 + 0.5) if due_ns else None)
             now_ns = time.monotonic_ns()  # before reading: what was driven until now is in the pipe
             while message := self._heard():
                 if message == _QUIT:

@@ -5,7 +5,7 @@ The real one is any chip of the machine that the tests run on, named by the envi
     PORTERO_GPIO_CHIP    its label, as "9030000.pl061"
     PORTERO_GPIO_OUTPUT  a line that may be driven
     PORTERO_GPIO_INPUT   a line that somebody moves: without a hand, the cases with edges are skipped
-    PORTERO_GPIO_HAND    a program that moves it: reads lines of "LINE LEVEL", as "0 1"
+    PORTERO_GPIO_HAND    a program that moves it: reads lines of "LINE LEVEL" ("0 1"), answers each when it is done
 """
 
 import os
@@ -71,17 +71,19 @@ def real() -> Iterator[Bench]:
     if not command:
         yield Bench(lambda: KernelChip(label, "tester"), None, output, given, 1 << 16)
         return
-    with subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, text=True, bufsize=1) as hand:
-        assert hand.stdin is not None
-        told = hand.stdin
-        yield Bench(
-            lambda: KernelChip(label, "tester"),
-            lambda line, high: print(line, int(high), file=told),
-            output,
-            given,
-            1 << 16,
-        )
-        told.close()
+    with subprocess.Popen(
+        shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as hand:
+        asked, done = hand.stdin, hand.stdout
+        assert asked is not None
+        assert done is not None
+
+        def drive(line: int, high: bool) -> None:
+            print(line, int(high), file=asked)
+            assert done.readline(), "the hand ended"
+
+        yield Bench(lambda: KernelChip(label, "tester"), drive, output, given, 1 << 16)
+        asked.close()
 
 
 @pytest.fixture
