@@ -41,7 +41,7 @@ from firmware.net.sip_connections import AccountTransport
 from firmware.net.sip_endpoint import SipEndpoint
 from firmware.net.sip_tls import ServerIdentity, TlsError, TlsSettings
 from firmware.net.source_address import is_wildcard
-from firmware.service import Service, ServiceError, notifier
+from firmware.service import Service
 from firmware.sip.configuration import STATION_NAMES, Account, Configuration, House, User
 from firmware.sip.trace import Trace, TracedCore
 from firmware.sip.types import SECURE, Transport
@@ -72,10 +72,6 @@ class StartError(Exception):
 async def run(config: Config) -> None:
     """Runs the station until SIGTERM or SIGINT. StartError where something it cannot do without is missing."""
     hardware = load_board(config)
-    try:
-        notify = notifier()
-    except ServiceError as error:
-        raise StartError(str(error)) from error
     loop = asyncio.get_running_loop()
     stopping: asyncio.Future[str] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -179,7 +175,7 @@ async def run(config: Config) -> None:
         if camera is not None and camera.warm:
             loop.call_later(WARM_AFTER_S, engine.warm_camera)
         loop.call_later(EARLY_IMPORTS_S, import_early, hardware, config)
-        service = Service(notify, engine.progresses, station.overview, loop)
+        service = Service(engine.progresses, station.overview, loop)
         stack.callback(service.close)
         stream.subscribe(service.take)
         service.ready()

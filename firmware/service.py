@@ -3,6 +3,9 @@
 The watchdog is fed from the event loop that serves calls, by a timer that comes due like all its others: a loop
 that hangs feeds nothing, and systemd starts the station anew. Nor is it fed while `healthy` says no, when the audio
 thread stands still. The hardware's watchdog is systemd's own to feed (RuntimeWatchdogSec=).
+
+Words go out by the lock process's sd_notify(3) and not by systemd-python's: that one waits while systemd does not
+read (a PID 1 that hangs, a full socket), and every call with it.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 
-from firmware.door.systemd import watchdog_period_s
+from firmware.door.systemd import Notifier, watchdog_period_s
 from firmware.station import events
 from firmware.station.events import Record
 from firmware.station.overview import Overview
@@ -18,35 +21,17 @@ from firmware.station.overview import Overview
 log = logging.getLogger(__name__)
 
 
-class ServiceError(Exception):
-    """systemd waits for word that cannot be given; the text says what to install."""
-
-
-def notifier(environment: Mapping[str, str] = os.environ) -> Callable[[str], object]:
-    """What hands lines of sd_notify(3) to systemd; what does nothing where systemd does not listen."""
-    if "NOTIFY_SOCKET" not in environment:
-        return lambda _: None
-    try:
-        from systemd.daemon import notify
-    except ImportError as error:
-        raise ServiceError(
-            "the unit is Type=notify, and systemd-python is missing; install python3-systemd, or Type=exec"
-        ) from error
-    return notify  # type: ignore[no-any-return]
-
-
 class Service:
     """`healthy` is asked each time before the watchdog is fed; `overview` says what the status line shows."""
 
     def __init__(
         self,
-        notify: Callable[[str], object],
         healthy: Callable[[], bool],
         overview: Overview,
         loop: asyncio.AbstractEventLoop,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self._notify = notify
+        self._notifier = Notifier(environment)
         self._healthy = healthy
         self._overview = overview
         self._loop = loop
@@ -56,7 +41,7 @@ class Service:
         self._well = True
 
     def ready(self) -> None:
-        self._notify("READY=1")
+        self._notifier.send(READY="1")
         self._tell_status()
         if self._period_s:
             self._feed()
@@ -77,7 +62,7 @@ class Service:
                 self._tell_status()
 
     def stopping(self, reason: str) -> None:
-        self._notify(f"STOPPING=1\nSTATUS=stopping: {reason}")
+        self._notifier.send(STOPPING="1", STATUS=f"stopping: {reason}")
 
     def close(self) -> None:
         if self._timer is not None:
@@ -87,13 +72,13 @@ class Service:
         text = self._overview.in_short()
         if text != self._status:
             self._status = text
-            self._notify(f"STATUS={text}")
+            self._notifier.send(STATUS=text)
 
     def _feed(self) -> None:
         self._timer = self._loop.call_later(self._period_s, self._feed)
         well = self._healthy()
         if well:
-            self._notify("WATCHDOG=1")
+            self._notifier.send(WATCHDOG="1")
         elif self._well:
             log.error("the audio thread stands still: the watchdog is not fed, systemd will start the station anew")
         self._well = well

@@ -125,7 +125,6 @@ def test_light_and_door_contact_follow_a_visit(peers: Peers, silent: str) -> Non
 def test_systemd_hears_ready_is_fed_while_the_loop_turns_and_hears_the_end(
     peers: Peers, silent: str, systemd: socket.socket
 ) -> None:
-    pytest.importorskip("systemd.daemon", reason="systemd-python is missing: tools/setup test installs it")
     door = peers.portero(
         stages=[([silent], 60)],
         environment={"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "400000"},
