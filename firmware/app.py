@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("portero")
 EARLY_IMPORTS_S = 0.2  # after registration was begun
+HANDSHAKES_S = 2.0  # the same: 37 MB, most of them pages of libraries, and half a second of CPU on a PC
 _JOURNAL_FIELDS = {"PRESS": "press", "LEG": "leg", "CALL": "call", "DOOR": "door", "WHERE": "where"}
 POWER_UP_S = 300.0  # from the machine's boot; a start later than that is a restart, and nobody else's
 WARM_AFTER_S = 2.0  # registering comes first
@@ -175,6 +176,8 @@ async def run(config: Config) -> None:
         if camera is not None and camera.warm:
             loop.call_later(WARM_AFTER_S, engine.warm_camera)
         loop.call_later(EARLY_IMPORTS_S, import_early, hardware, config)
+        if shakes_hands(config):
+            loop.call_later(HANDSHAKES_S, loop.run_in_executor, None, prepare_handshakes)
         service = Service(engine.progresses, station.overview, loop)
         stack.callback(service.close)
         stream.subscribe(service.take)
@@ -316,6 +319,27 @@ def import_early(hardware: board.Board, config: Config) -> None:
         with contextlib.suppress(ImportError):  # told where it is needed
             importlib.import_module(name)
     usable({*config.media.audio_codecs, *(name for account in config.accounts for name in account.audio_codecs)})
+
+
+def shakes_hands(config: Config) -> bool:
+    """Whether DTLS or ICE is to be expected. Where it is not, the first call that wants it after all waits for its
+    libraries."""
+    browsers = bool(config.users) and bool(config.sip.ws_listen or config.sip.wss_listen)
+    accounts = any(account.srtp == "dtls" or account.ice for account in config.accounts)
+    return browsers or accounts or config.media.srtp == "dtls" or config.media.ice
+
+
+def prepare_handshakes() -> None:
+    """Load what DTLS and ICE take, on a thread."""
+    from firmware.media.transport import prepare
+
+    try:
+        prepare()
+    except ImportError as error:  # told again, with its call
+        log.warning("no DTLS and no ICE: %s", error)
+        return
+    gc.collect()
+    gc.freeze()  # as at the start: a hundred thousand objects that stay
 
 
 def make_audio(spec: board.AudioSpec) -> AudioDevice:

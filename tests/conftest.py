@@ -63,7 +63,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if failed:
         terminalreporter.section("what was wrong")
     for report in failed:
-        terminalreporter.write_line(f"{report.nodeid} ({report.when}, {report.duration:.1f} s)", red=True)
+        terminalreporter.write_line(
+            f"{report.nodeid} ({report.when}, {getattr(report, 'duration', 0.0):.1f} s)", red=True
+        )
         wrong = [line[:_WIDTH] for line in report.longreprtext.splitlines() if line.startswith("E ")]
         if len(wrong) > _FIRST + _LAST:
             wrong[_FIRST:-_LAST] = ["E   ..."]

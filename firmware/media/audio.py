@@ -1,9 +1,9 @@
 """The audio stream of a leg: jitter buffer and decoder one way, encoder the other, digits, tones.
 
-Packets of 20 ms. Sound goes in and out at `rate_hz`, the codec's own rate, which the tick brings to that of its
-bus. The audio tick calls `play` and `send` once per 20 ms; the event loop calls
-`read_control` for telephone-events, which the kernel sorts out for it (see `net.rtp_port`), so that a digit
-need not wait for the tick. Mixing with other legs and the sound card are the tick's.
+Packets of 20 ms, or of 40 or 60 where the peer asks for them (a=ptime, a=maxptime). Sound goes in and out at
+`rate_hz`, the codec's own rate, which the tick brings to that of its bus. The audio tick calls `play` and `send`
+once per 20 ms; the event loop calls `read_control` for telephone-events, which the kernel sorts out for it (see
+`net.rtp_port`), so that a digit need not wait for the tick. Mixing and the sound card are the tick's.
 """
 
 import audioop
@@ -43,6 +43,7 @@ _QUIET_PEAK = 250  # -42 dBFS: below it a shift of the delay is not heard
 _STATIC = {0: "PCMU", 8: "PCMA"}  # RFC 3551: what may come without having been agreed by number
 _EVENT_PAYLOAD_TYPE = 101
 _CONTROL_BATCH = 32
+_MOST_FRAMES = 3  # in a packet: a loss would be heard as a hole
 _REST = struct.Struct("!2xHII").unpack_from  # sequence, timestamp, SSRC
 
 
@@ -84,6 +85,8 @@ class AudioStream(RtpStream):
         port.select_control((_EVENT_PAYLOAD_TYPE,))
         self._event_send_type = -1
         self._receives = False
+        self._frames = 1  # in a packet
+        self._together: list[bytes] = []  # of the next packet, where it has several
         self._marker = True
         self._jitter: JitterBuffer | None = None
         self._concealer = Concealer(NARROWBAND_HZ)
@@ -98,7 +101,6 @@ class AudioStream(RtpStream):
         self._listens_for_keys = listens_for_keys
         self._key_detector: Detector | None = None
         self._key_tones: deque[TonePlayer] = deque()
-        self._heard_s = 0.0
         self._quality: Quality | None = None
         self._lost_reported = False
 
@@ -119,6 +121,8 @@ class AudioStream(RtpStream):
                 self._jitter = JitterBuffer(
                     found.clock_hz, samples_of=found.samples, look_ahead=found.conceal is not None
                 )
+            self._frames = max(1, min(_MOST_FRAMES, agreed.ptime_ms // FRAME_MS))
+            self._together.clear()
             self._payload_type = agreed.codec.payload_type
             self._receive_payload_type = agreed.codec.receive_payload_type
             self._usual = bytes((0x80, self._receive_payload_type))
@@ -268,10 +272,9 @@ class AudioStream(RtpStream):
                 self._unknown += 1
                 return
         jitter = self._jitter
-        if jitter is None or not self._admit(source):
+        if jitter is None or not self._admit(source) or not self._of_sender(packet.ssrc, arrival_s):
             return
         self._count(packet, arrival_s)
-        self._heard_s = arrival_s
         self._lost_reported = False
         jitter.put(packet, arrival_s)
         if self.latch.locked:
@@ -286,8 +289,9 @@ class AudioStream(RtpStream):
     def _event(self, packet: RtpPacket, source: Address, arrival_s: float) -> str | None:
         if self._jitter is None or not self._admit(source) or not self.latch.trusted:
             return None
+        if not self._of_sender(packet.ssrc, arrival_s):
+            return None
         self._count(packet, arrival_s)
-        self._heard_s = arrival_s
         self._jitter.put_event(packet)
         digit = self._digits.receive(packet)
         if digit is not None:
@@ -391,8 +395,10 @@ class AudioStream(RtpStream):
             timestamp = self._timestamp = self._timestamp + self._step & 0xFFFFFFFF
             if not self.sending:
                 self._marker = True  # talk begins anew after a hold
+                self._together.clear()
                 return
             if self._presses.active:
+                self._together.clear()
                 event = self._presses.tick(timestamp)
                 if event is not None:
                     self._send(self._event_send_type, event.marker, event.timestamp, event.payload)
@@ -401,19 +407,41 @@ class AudioStream(RtpStream):
             assert used is not None
             if len(microphone) != len(self._still):
                 microphone = self._still  # the codec has changed since the tick asked for its rate
-            if self._key_tones and (key_frame := self._key_frame()) is not None:
-                payload = used.encode(key_frame)
-            elif self._tone is not None:
-                payload = used.encode(self._with_tone(microphone if self.talk else self._still))
-            elif not self.talk:
-                payload = used.silence
-            elif used.shared:
-                name = used.name
-                payload = encoded.get(name) or encoded.setdefault(name, used.encode(microphone))
-            else:
-                payload = used.encode(microphone)
-            self._send(self._payload_type, self._marker, timestamp, payload)
+            if self._frames > 1:
+                self._send_together(used, microphone, encoded, timestamp)
+                return
+            self._send(self._payload_type, self._marker, timestamp, self._encoded(used, microphone, encoded))
             self._marker = False
+
+    def _encoded(self, used: AudioCodec, microphone: bytes, encoded: dict[str, bytes]) -> bytes:
+        """What this tick says."""
+        if self._key_tones and (key_frame := self._key_frame()) is not None:
+            return used.encode(key_frame)
+        if self._tone is not None:
+            return used.encode(self._with_tone(microphone if self.talk else self._still))
+        if not self.talk:
+            return used.silence
+        if used.shared:
+            name = used.name
+            return encoded.get(name) or encoded.setdefault(name, used.encode(microphone))
+        return used.encode(microphone)
+
+    def _send_together(
+        self, used: AudioCodec, microphone: bytes, encoded: dict[str, bytes], timestamp: int
+    ) -> None:
+        """Several frames in a packet: put side by side where the codec lets one, else encoded as one."""
+        if used.octets:
+            self._together.append(self._encoded(used, microphone, encoded))
+        else:
+            sound = microphone if self.talk else self._still
+            self._together.append(self._with_tone(sound) if self._tone is not None else sound)
+        if len(self._together) < self._frames:
+            return
+        payload = b"".join(self._together)
+        self._together.clear()
+        begins = timestamp - (self._frames - 1) * self._step & 0xFFFFFFFF
+        self._send(self._payload_type, self._marker, begins, payload if used.octets else used.encode(payload))
+        self._marker = False
 
     def _key_frame(self) -> bytes | None:
         """Keys sound alone: talk over them would spoil them."""

@@ -87,6 +87,8 @@ class Engine:
         self._tick.hands_free = hands_free
         self.tune()
         self._loads_canceller = hands_free is not None
+        if hands_free is not None:
+            hands_free.on_missing = lambda why: self._fault(MediaFault("canceller", why))
         self._card: SoundCard | None = None
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None

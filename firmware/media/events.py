@@ -64,7 +64,8 @@ MediaEvent = RtpStarted | SoundHeard | Digit | DigitRefused | MediaLost | Transp
 
 @dataclass(frozen=True, slots=True)
 class MediaFault:
-    """The sound card, the camera or an announcement does not work; an empty `what` says that it does again."""
+    """The sound card, the camera, an announcement or the echo canceller that was configured does not work; an empty
+    `what` says that it does again."""
 
-    where: Literal["audio", "camera", "announcements"]
+    where: Literal["audio", "camera", "announcements", "canceller"]
     what: str

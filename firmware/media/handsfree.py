@@ -81,6 +81,7 @@ class HandsFree:
         self.wanted = settings.canceller
         self.gain_db = settings.speaker_db + settings.microphone_db  # as configured, of the far end's echo
         self.canceller = "none"  # that works
+        self.on_missing: Callable[[str], None] = lambda why: None  # of the configured one; on any thread
         self._settings = settings
         self._minute_of_day = minute_of_day
         self._make = make
@@ -119,14 +120,19 @@ class HandsFree:
 
     def load(self) -> None:
         """The configured canceller, or the next simpler one that this machine has."""
+        why = ""
         for kind in CANCELLERS[CANCELLERS.index(self.wanted) :]:
             try:
                 echo = self._make(kind, self.rate_hz, suppression=self._settings.suppression)
             except CancellerMissing as missing:
                 log.warning("%s; trying the next simpler one", missing)
+                if kind == self.wanted:
+                    why = str(missing)
                 continue
             self._echo, self.canceller = echo, kind
             break
+        if self.canceller != self.wanted:
+            self.on_missing(f"{why}; {self.canceller} is in its place")
         self._choose_ducker()
 
     def _choose_ducker(self) -> None:

@@ -56,6 +56,7 @@ Statistics = dict[str, float | int | str]
 _DATAGRAM = 2048
 _STAMP_SPACE = socket.CMSG_SPACE(16)
 _TIMESPEC = struct.Struct("@qq")
+_SILENT_S = 0.1  # after which another may take a sender's place: more than the longest packet
 _MOST_OF_A_WIRE = 64  # datagrams a tick, as of a socket
 _WIRE: Address = ("wire", 1)  # where a wire's packets come from and go to: it chooses its peer itself
 
@@ -111,6 +112,8 @@ class RtpStream:
         self._rtcp_target: Address | None = None
         self._rtcp_source: Address | None = None
         self._reception: Reception | None = None
+        self._heard_s = 0.0
+        self._sender_left = False  # what comes from now on may be another's
         self._history: History | None = None
         self._resent = 0
         self._lost_before = 0
@@ -148,6 +151,7 @@ class RtpStream:
         moved = self.latch.aim(target)
         if moved:
             self._rtcp_source = None
+            self._sender_left = True
         resumed = self._destination is None
         self._route()
         return moved or resumed
@@ -379,12 +383,28 @@ class RtpStream:
             self._route()
         return True
 
+    def _of_sender(self, ssrc: int, arrival_s: float) -> bool:
+        """Does this SSRC count? Whoever sends is followed until it has fallen silent: a flood of others, from an
+        address that was made up, takes nobody's place."""
+        reception = self._reception
+        if (
+            reception is None
+            or reception.ssrc == ssrc
+            or self._sender_left
+            or arrival_s - self._heard_s > _SILENT_S
+        ):
+            return True
+        self.latch.refused += 1
+        return False
+
     def _count(self, packet: RtpPacket, arrival_s: float) -> None:
         reception = self._reception
         if reception is None or reception.ssrc != packet.ssrc:
             if reception is not None:
                 self._lost_before += max(0, reception.lost)
             reception = self._reception = Reception(packet.ssrc, self._clock_hz)
+            self._sender_left = False
+        self._heard_s = arrival_s
         reception.note(packet.sequence, packet.timestamp, arrival_s)
         self._received_packets += 1
         self._received_octets += len(packet.payload)

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from firmware.media import srtp
 from firmware.media.dtls import Dtls, HandshakeError, is_handshake, own_fingerprint
 from firmware.media.ice import IceAgent, PairWire, Path
 from firmware.media.ice_servers import IceServers
@@ -223,6 +224,14 @@ class Transport:
     def _failed(self, why: str) -> None:
         if not self._closed:
             self._on_failed(why)
+
+
+def prepare() -> None:
+    """Load what DTLS and ICE take, and make our certificate: a second or more on a small board. On any thread."""
+    import firmware.media.ice_connection  # noqa: F401
+
+    own_fingerprint()
+    srtp.prepare()
 
 
 def _prepare_ice(host: str) -> tuple[str, ...]:

@@ -176,7 +176,7 @@ class VideoStream(RtpStream):
         if packet.payload_type != self._receive_payload_type:
             self._unknown += 1
             return
-        if not self._admit(source):
+        if not self._admit(source) or not self._of_sender(packet.ssrc, arrival_s):
             return
         self._count(packet, arrival_s)
         depacketizer = self._depacketizer

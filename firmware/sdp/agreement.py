@@ -74,7 +74,7 @@ class AgreedMedia:
     remote_rtcp_port: int
     codec: Codec
     dtmf: Codec | None = None
-    ptime_ms: int = 20  # how much the peer wants in a packet
+    ptime_ms: int = 20  # how much the peer wants in a packet: 10 to 60
     packetization_mode: int = 0  # video
     keys: SrtpKeys | None = None  # of SRTP; None: plain RTP
     rtcp_mux: bool = False  # RTCP goes to RTP's port (RFC 5761)

@@ -61,6 +61,7 @@ MOST_KEYS = 32
 _DEVICE_REMEDY = {
     "audio": "check that the sound card is plugged in and is the one board.toml names; it is tried again",
     "announcements": "correct the file, or take it away; a tone sounds in its place",
+    "canceller": "install it, or choose another by audio.canceller of the configuration or of board.toml",
     "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
 }
 BY_HAND = "*call"  # name of a plan that no button can have
@@ -383,7 +384,7 @@ class Station:
                     self._unusable(leg, visit, event.why)
 
     def media_fault(self, fault: media_events.MediaFault) -> None:
-        """Sound card or camera failed, or works again; calls go on with what is left."""
+        """Something of sound or picture failed, or works again; calls go on with what is left."""
         if fault.what:
             self.faults.set(fault.where, fault.what, _DEVICE_REMEDY[fault.where])
         else:

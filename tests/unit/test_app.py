@@ -4,12 +4,24 @@ import asyncio
 import time
 
 import pytest
+from msgspec.structs import replace
 
 import board
 from drivers.camera.base import CameraError
 from drivers.gpio.simulated import SimulatedChip, lines_file
 from firmware import app
-from firmware.config import Account, Button, Config, Door, Secret, Stage, Station
+from firmware.config import (
+    Account,
+    Button,
+    Config,
+    Door,
+    MediaSection,
+    Secret,
+    Sip,
+    Stage,
+    Station,
+    User,
+)
 from firmware.station.buttons import Buttons
 from firmware.station.events import EventStream
 from firmware.station.faults import Faults
@@ -55,6 +67,23 @@ def test_an_account_reaches_the_core_with_its_password_and_defaults():
     account = app.sip_configuration(CONFIG).accounts[0]
     assert (account.username, account.password, account.session_expires_s) == ("door", "opensesame", 0)
     assert "opensesame" not in repr(account)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (CONFIG, False),
+        (replace(CONFIG, media=MediaSection(srtp="mandatory")), False),
+        (replace(CONFIG, media=MediaSection(srtp="dtls")), True),
+        (replace(CONFIG, media=MediaSection(ice=True)), True),
+        (replace(CONFIG, accounts=(Account(name="app", address="sip:door@app.example", srtp="dtls"),)), True),
+        (replace(CONFIG, sip=Sip(wss_listen=("0.0.0.0:443",))), False),  # nobody may register there
+        (replace(CONFIG, sip=Sip(wss_listen=("0.0.0.0:443",)), users=(User(name="anna"),)), True),
+        (replace(CONFIG, users=(User(name="anna"),)), False),
+    ],
+)
+def test_what_dtls_and_ice_take_is_loaded_early_where_calls_with_them_are_to_be_expected(config, expected):
+    assert app.shakes_hands(config) is expected
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,20 @@ import audioop
 import itertools
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firmware.media.audio import LOST_AFTER_S, AudioStream
-from firmware.media.codec import G711, NARROWBAND_HZ, frame_bytes
+from firmware.media.codec import G711, NARROWBAND_HZ, frame_bytes, usable
 from firmware.media.dtmf import Detector, keys_as_tone
 from firmware.media.events import MediaEvent, MediaLost, RtpStarted, SoundHeard
 from firmware.media.latch import FOREIGN_PACKETS
 from firmware.media.tones import TonePlayer, tone
 from firmware.net.rtp_port import RtpPort
+from firmware.rtp.opus import duration
 from firmware.rtp.packet import RtpPacket, pack_rtp
 from firmware.rtp.rtcp import Bye, ReceiverReport, SenderReport, pack_rtcp, parse_rtcp
 from tests.support.media import Peer, audio, heard, tone_frames
@@ -46,6 +48,9 @@ class Bench:
     def read(self, packets: int = 1) -> None:
         for _ in range(packets):
             self.stream.read_media(self.now, time.time() - self.now)
+
+    def count(self, name: str) -> object:
+        return self.stream.statistics()[f"audio_{name}"]
 
     def tick(self, microphone: bytes = SILENCE, *, packets: int = 1) -> bytes | None:
         self.now += 0.02
@@ -94,6 +99,54 @@ def test_the_microphone_arrives_coded_with_running_numbers(bench: Bench, phone: 
     assert [event for event in bench.events if isinstance(event, RtpStarted)] == [
         RtpStarted("audio", "sent", bench.events[0].at_s)  # type: ignore[union-attr]
     ]
+
+
+@pytest.mark.parametrize(("ptime_ms", "frames"), [(10, 1), (20, 1), (30, 1), (40, 2), (60, 3)])
+def test_packets_are_as_long_as_the_peer_asks_in_whole_ticks(
+    bench: Bench, phone: Peer, ptime_ms: int, frames: int
+) -> None:
+    bench.stream.connect(replace(audio(phone.port), ptime_ms=ptime_ms))
+    bench.stream.set_audio(talk=True, listen=True)
+    said = tone_frames(700, 7)
+    for frame in said:
+        bench.tick(frame)
+    packets = phone.waiting()
+    assert len(packets) == 7 // frames
+    whole = b"".join(packet.payload for packet in packets)
+    assert whole == ULAW.encode(b"".join(said))[: len(whole)]
+    for number, packet in enumerate(packets):
+        assert len(packet.payload) == 160 * frames
+        assert packet.timestamp == (packets[0].timestamp + 160 * frames * number) & 0xFFFFFFFF
+        assert packet.marker == (number == 0)
+
+
+def test_a_key_within_a_long_packet_goes_out_at_once_and_sound_goes_on_after_it(bench: Bench, phone: Peer) -> None:
+    bench.stream.connect(replace(audio(phone.port), ptime_ms=60))
+    bench.stream.set_audio(talk=True, listen=True)
+    bench.tick()
+    bench.stream.press("5")
+    bench.tick()
+    first = phone.receive()
+    assert (first.payload_type, first.payload[0]) == (101, 5)
+    while bench.stream._presses.active:
+        bench.tick()
+    phone.waiting()
+    for _ in range(3):
+        bench.tick()
+    (sound,) = phone.waiting()
+    assert (sound.payload_type, len(sound.payload)) == (0, 480)
+
+
+def test_a_long_packet_of_opus_is_one_frame_of_it(bench: Bench, phone: Peer) -> None:
+    if "opus" not in usable(("opus",)):
+        pytest.skip("libopus is not installed")
+    bench.stream.connect(replace(audio(phone.port, codec="opus"), ptime_ms=40))
+    bench.stream.set_audio(talk=True, listen=True)
+    for frame in tone_frames(700, 6, rate_hz=16_000):
+        bench.tick(frame)
+    packets = phone.waiting()
+    assert [duration(packet.payload) for packet in packets] == [1920] * 3
+    assert packets[1].timestamp == (packets[0].timestamp + 1920) & 0xFFFFFFFF
 
 
 def test_nothing_is_sent_before_an_agreement(bench: Bench) -> None:
@@ -196,6 +249,49 @@ def test_spoofed_packets_are_neither_played_nor_answered(bench: Bench, phone: Pe
     assert max(peaks) < 20
     assert stranger.waiting() == []
     assert bench.stream.statistics()["audio_refused"] == 3 * FOREIGN_PACKETS
+
+
+PHONE = ("192.0.2.2", 5000)
+
+
+def arrives(stream: AudioStream, kind: int, ssrc: int, number: int, payload: bytes, now: float) -> None:
+    """A packet from the phone's own address, which may have been made up."""
+    with stream.lock:
+        stream._arrived(pack_rtp(kind, False, number & 0xFFFF, 160 * number, ssrc, payload), PHONE, now)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 0xFFFF), st.integers(0, 3)), max_size=40))
+def test_a_flood_of_other_senders_from_the_peers_own_address_has_no_effect(
+    flood: list[tuple[int, int, int]],
+) -> None:
+    """Each is louder than the phone, and some press a key."""
+    loud = ULAW.encode(tone_frames(600, 1, peak=30_000)[0])
+    made = Bench()
+    stream, now, sent = made.stream, 100.0, 0
+    stream.connect(audio(PHONE[1], host=PHONE[0]))
+    stream.set_audio(talk=False, listen=True)
+    for tick in range(3 + len(flood)):
+        now += 0.02
+        arrives(stream, 0, 77, tick, ULAW.silence, now)
+        ssrc, number, count = flood[tick - 3] if tick >= 3 else (0, 0, 0)
+        for extra in range(count if ssrc != 77 else 0):
+            kind, payload = (101, EVENT_5) if extra == 2 else (0, loud)
+            arrives(stream, kind, ssrc, number + extra, payload, now)
+            sent += 1
+        assert audioop.max(stream.play(now) or SILENCE, 2) < 20
+    assert not made.digits
+    assert (made.count("received"), made.count("refused")) == (3 + len(flood), sent)
+    stream.close()
+
+
+def test_a_sender_that_fell_silent_gives_way_to_another(bench: Bench) -> None:
+    bench.stream.connect(audio(PHONE[1], host=PHONE[0]))
+    arrives(bench.stream, 0, 77, 1, ULAW.silence, 100.0)
+    arrives(bench.stream, 0, 88, 9, ULAW.silence, 100.06)
+    assert (bench.count("received"), bench.count("refused")) == (1, 1)
+    arrives(bench.stream, 0, 88, 13, ULAW.silence, 100.14)
+    assert (bench.count("received"), bench.count("refused")) == (2, 1)
 
 
 def test_packets_of_unknown_payload_type_latch_nobody(bench: Bench, phone: Peer, stranger: Peer) -> None:

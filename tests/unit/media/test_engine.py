@@ -13,6 +13,7 @@ import pytest
 from drivers.audio.simulated import SimulatedAudio
 from drivers.camera.simulated import SimulatedCamera
 from firmware.media.calibration import Calibration
+from firmware.media.canceller import CancellerMissing, EchoCanceller, NoCanceller
 from firmware.media.dtmf import keys_as_tone
 from firmware.media.engine import Engine
 from firmware.media.events import Digit, DigitRefused, MediaEvent, MediaFault, RtpStarted
@@ -178,6 +179,29 @@ def test_an_xrun_of_the_card_reaches_the_canceller_which_gets_what_the_speaker_g
         assert canceller.resets == before + 1
         assert any(any(frame) for frame in canceller.references)
         assert canceller.references[:40] == card.played[:40]
+        card.run_free()
+        door.close()
+
+    run(test)
+
+
+def test_a_canceller_that_is_not_there_is_told() -> None:
+    def missing(kind: str, rate_hz: int, *, suppression: int) -> EchoCanceller:
+        if kind != "none":
+            raise CancellerMissing(f"the {kind} canceller is not installed")
+        return NoCanceller()
+
+    async def test() -> None:
+        card, faults = ManualAudio(16_000), list[MediaFault]()
+        door = Engine(
+            audio=lambda: card,
+            hands_free=HandsFree(HandsFreeSettings(), Calibration(), Engine.HANDS_FREE_HZ, make=missing),
+            call_soon=asyncio.get_running_loop().call_soon_threadsafe,
+            on_fault=faults.append,
+        )
+        door.play("ringback")
+        await until(lambda: faults, "the fault")
+        assert faults == [MediaFault("canceller", "the webrtc canceller is not installed; none is in its place")]
         card.run_free()
         door.close()
 

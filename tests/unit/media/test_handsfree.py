@@ -199,10 +199,17 @@ def test_where_a_library_is_missing_the_next_simpler_canceller_takes_its_place(
         return NoCanceller()
 
     hands_free = HandsFree(HandsFreeSettings(), Calibration(), RATE_HZ, make=make)
+    missing: list[str] = []
+    hands_free.on_missing = missing.append
     with caplog.at_level(logging.WARNING):
         hands_free.load()
     assert hands_free.status()["canceller"] == "speex"
     assert "webrtc canceller is not installed" in caplog.text
+    assert missing == ["the webrtc canceller is not installed; speex is in its place"]
+    chosen = HandsFree(HandsFreeSettings(canceller="speex"), Calibration(), RATE_HZ, make=make)
+    chosen.on_missing = missing.append
+    chosen.load()
+    assert len(missing) == 1  # what was asked for is there
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------

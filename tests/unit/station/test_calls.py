@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from firmware.config import Account, Button, Calls, Config, Door, Incoming, Stage
+from firmware.media.events import MediaFault
 from firmware.sdp.description import SessionDescription
 from firmware.sdp.offer_answer import LocalMedia, OfferAnswer
 from firmware.sip import events as sip_events
@@ -671,3 +672,15 @@ def test_a_range_of_ports_that_is_used_up_is_a_fault_with_its_remedy_until_there
     assert all("no free pair" in failed.reason for failed in house.of(events.LegFailed))  # type: ignore[attr-defined]
     house.ring()
     assert house.of(events.FaultCleared) == [events.FaultCleared(where="media ports")]
+
+
+def test_a_canceller_that_could_not_be_loaded_is_a_fault_in_the_status() -> None:
+    house = House()
+    house.station.media_fault(
+        MediaFault("canceller", "the webrtc canceller is not installed; speex is in its place")
+    )
+    (fault,) = house.of(events.Fault)
+    assert (fault.where, fault.remedy.split(";")[0]) == (
+        "canceller",
+        "install it, or choose another by audio.canceller of the configuration or of board.toml",
+    )  # type: ignore[attr-defined]
