@@ -79,12 +79,17 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    phone = Peer()
+def phone() -> Iterator[Peer]:
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def bench(phone: Peer) -> Iterator[Bench]:
     made = Bench(phone)
     yield made
     made.stream.close()
-    phone.close()
 
 
 def test_with_keys_nothing_leaves_unencrypted_and_nothing_plain_is_heard(bench: Bench) -> None:
@@ -209,3 +214,56 @@ def test_whatever_comes_at_an_encrypted_stream_has_no_effect(bench: Bench, data:
     bench.stream.read_media(bench.now, time.time() - bench.now)
     bench.stream.read_control()
     assert (bench.count("received"), bench.digits, bench.stream.latch.locked) == (0, [], False)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(again=st.lists(st.integers(0, 11), max_size=30), pressed=st.integers(1, 10))
+def test_whatever_of_a_call_is_played_back_has_no_effect(phone: Peer, again: list[int], pressed: int) -> None:
+    """Sound, a key and reports of the phone's, sealed by it, and then any of them once more in any order."""
+    made = Bench(phone)
+    stream, where = made.stream, ("127.0.0.1", phone.port)
+    stream.connect(replace(made.agreed(), rtcp_mux=True))
+    recorded = [made.seal.protect(made.sound()) for _ in range(10)]
+    recorded.insert(pressed, made.seal.protect(made.sound(101, b"\x05\x0a\x00\xa0")))
+    recorded.append(made.seal.protect_rtcp(pack_rtcp(ReceiverReport(0x77))))
+    for datagram in (*recorded, *(recorded[each] for each in again)):
+        with stream.lock:
+            stream._arrived(datagram, where, made.now)
+    assert made.digits == ["5"]
+    assert (made.count("received"), made.count("replayed"), made.count("forged")) == (11, len(again), 0)
+    stream.close()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    strangers=st.lists(
+        st.tuples(
+            st.sampled_from(["127.0.0.1", "127.0.0.9", "192.0.2.9"]),
+            st.integers(1, 65_535),
+            st.sampled_from([0x77, 0x78]),
+            st.sampled_from([0, 101]),
+            st.integers(0, 0xFFFF),
+        ),
+        max_size=60,
+    )
+)
+def test_whatever_comes_from_elsewhere_in_a_plain_call_has_no_effect(
+    phone: Peer, strangers: list[tuple[str, int, int, int, int]]
+) -> None:
+    made = Bench(phone)
+    stream, where = made.stream, ("127.0.0.1", phone.port)
+    stream.connect(made.agreed(None))
+    with stream.lock:
+        stream._arrived(made.sound(), where, made.now)
+    refused = 0
+    for host, port, ssrc, kind, number in strangers:
+        if (host, port) == where:
+            continue
+        refused += 1
+        with stream.lock:
+            stream._arrived(
+                pack_rtp(kind, False, number, number, ssrc, b"\x05\x0a\x00\xa0"), (host, port), made.now
+            )
+    assert (made.count("received"), made.count("refused"), made.digits) == (1, refused, [])
+    assert (stream.latch.remote, stream._destination) == (where, where)
+    stream.close()
