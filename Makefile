@@ -1,6 +1,6 @@
 # The verbs of this repository. Each prepares what it needs (tools/setup): a fresh Debian 12 or 13 with
 # Python, git and make is enough. `make demo ARGS="--once"` hands arguments on.
-.PHONY: help setup demo test lint bench fuzz announcements
+.PHONY: help setup demo test lint bench fuzz announcements image image-lock
 
 BIN := .venv/bin
 ARGS ?=
@@ -12,6 +12,8 @@ help:
 	@echo "make lint    ruff, mypy --strict, the floors of docs/architecture.md"
 	@echo "make bench   the measurements: a table here, JSON in build/bench.json"
 	@echo "make fuzz    coverage-guided fuzzing of what reads the network, SECONDS=300 in all"
+	@echo "make image BOARD=qemu-virt|rpi-debian   the OS image of a board, in build/image (docs/image.md)"
+	@echo "make image-lock   the image's packages, as Debian and the package index have them today"
 	@echo "make announcements   what the door says, spoken by espeak-ng into build/announcements (docs/sounds.md)"
 	@echo "make setup   packages and .venv only"
 
@@ -50,3 +52,12 @@ fuzz:
 	@tools/setup test
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
+image:
+	@test -n "$(BOARD)" || { echo "make image BOARD=...: one of $$(cd board && ls -d */image.toml | xargs -n1 dirname | xargs)"; exit 2; }
+	@tools/setup image
+	@$(BIN)/python image-build/build.py --board $(BOARD) $(ARGS)
+
+image-lock:
+	@tools/setup image
+	@$(BIN)/python image-build/build.py --lock $(if $(BOARD),--board $(BOARD)) $(ARGS)

@@ -4,9 +4,10 @@ Up to the Pi 4 and Zero 2 W the board has an H.264 encoder, /dev/video11, whose 
 takes any machine without a camera system for such a board, so the encoder is asked for its name. The Pi 5 has none;
 picamera2's own encoder for it cannot make a keyframe when asked (its force_key_frame raises TypeError), ours can.
 
-Three adapters let picamera2 run where libcamera does but a Pi's kernel does not: a stub of pykms, which only its
-preview on a screen needs; buffers from libcamera where there are no DMA heaps; one mode for a camera that knows no
-raw pictures. picamera2 comes with Raspberry Pi OS (python3-picamera2), libcamera's Python with the distribution.
+Three adapters let picamera2 run where libcamera does but a Pi's kernel does not: stubs of what it imports for its
+preview on a screen and for photographs; buffers from libcamera where there are no DMA heaps; one mode for a camera
+that knows no raw pictures. picamera2 comes with Raspberry Pi OS (python3-picamera2), libcamera's Python with the
+distribution.
 """
 
 import contextlib
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 ENCODER = "/dev/video11"
 ENCODER_CARD = b"bcm2835-codec-encode"
 DMA_HEAPS = ("/dev/dma_heap/vidbuf_cached", "/dev/dma_heap/linux,cma")  # those that picamera2 looks for
+# Photographs, raw ones, and a program of its own to write films: what picamera2 imports these for.
+_FOR_OTHERS = ("prctl", "piexif", "simplejpeg", "pidng", "pidng.camdefs", "pidng.core", "PIL", "PIL.Image")
 _QUERYCAP = 0x80685600  # VIDIOC_QUERYCAP: struct v4l2_capability, 104 bytes
 _S_CTRL = 0xC008561C  # VIDIOC_S_CTRL: struct v4l2_control, two 32-bit integers
 _CID_BITRATE = 0x009909CF  # V4L2_CID_MPEG_VIDEO_BITRATE
@@ -304,9 +307,12 @@ def _frame(request: Any, configuration: dict[str, Any]) -> "VideoFrame":
 
 
 def _load() -> Any:
-    """The package, with a stub for its screen output where that is not installed."""
-    if not any(name in sys.modules or importlib.util.find_spec(name) for name in ("kms", "pykms")):
-        sys.modules["pykms"] = _Screenless("pykms")
+    """The package, with stubs for what it imports and is not installed: all of it is for things not done here."""
+    if not _is_there("kms") and not _is_there("pykms"):
+        sys.modules["pykms"] = _Unused("pykms")
+    for name in _FOR_OTHERS:
+        if not _is_there(name):
+            sys.modules[name] = _Unused(name)
     try:
         import picamera2
     except ImportError as error:
@@ -317,10 +323,22 @@ def _load() -> Any:
     return picamera2
 
 
-class _Screenless(types.ModuleType):
-    """Has whatever picamera2's preview looks up while it is imported."""
+def _is_there(name: str) -> bool:
+    parent = name.partition(".")[0]
+    return name in sys.modules or (not isinstance(sys.modules.get(parent), _Unused) and _can_import(name))
 
-    def __getattr__(self, name: str) -> "_Screenless":
+
+def _can_import(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its package
+        return False
+
+
+class _Unused(types.ModuleType):
+    """Has whatever picamera2 looks up in it while it is imported."""
+
+    def __getattr__(self, name: str) -> "_Unused":
         if name.startswith("__"):
             raise AttributeError(name)  # a module's own, which others ask for
         return self
