@@ -131,7 +131,13 @@ class IceAgent:
             self.renew(self.local)
         connection = self._next
         if connection is not None and connection.description is None:
-            await connection.gather()
+            try:
+                await connection.gather()
+            except BaseException:
+                if connection is self._next:  # without it, then: nobody is to wait for it
+                    self._next = None
+                _discard(connection)
+                raise
             if self._closed or connection is not self._next:
                 await connection.close()
         return self.description

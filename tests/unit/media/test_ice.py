@@ -329,6 +329,28 @@ def test_one_who_moves_again_while_it_gathers_tells_the_last_address() -> None:
     run(calls())
 
 
+def test_gathering_that_breaks_leaves_what_there_was() -> None:
+    def broken() -> tuple[socket.socket, ...]:
+        raise OSError("no sockets left")
+
+    async def calls() -> None:
+        street = Street()
+        lone = End(street, OTHER, others=broken)
+        with pytest.raises(OSError, match="no sockets"):
+            await lone.agent.gather()
+        assert (lone.agent.description, lone.agent.gathers) == (None, False)
+        door, phone, offered, _ = await connected(street)
+        door.agent.others = broken
+        door.agent.renew(MOVED)
+        with pytest.raises(OSError, match="no sockets"):
+            await door.agent.gather()
+        assert (door.agent.description, door.agent.gathers) == (offered, False)
+        for end in (lone, door, phone):
+            await end.agent.close()
+
+    run(calls())
+
+
 def free_socket() -> socket.socket:
     found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     found.setblocking(False)

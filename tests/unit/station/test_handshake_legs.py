@@ -79,24 +79,6 @@ def test_gathering_that_breaks_costs_no_call() -> None:
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("media", ["audio", "video"])
-def test_a_call_whose_sound_has_no_way_ends_and_one_without_picture_goes_on(media: media_events.Media) -> None:
-    async def scene() -> None:
-        house = Gathering()
-        house.found.set()
-        house.station.pressed("flat", "gpio", house.now)
-        await settled()
-        offer = house.phone.of("invite")[0][1]
-        assert isinstance(offer, bytes)
-        house.sip(sip_events.CallAnswered(1, "tag", answer_to(offer)))
-        house.on_event(media_events.TransportFailed(media, "no way to the peer was found (ICE)"))
-        (failed,) = house.of(events.MediaFailed)
-        assert failed.why == "no way to the peer was found (ICE)"  # type: ignore[attr-defined]
-        assert bool(house.phone.of("hangup")) == (media == "audio")
-
-    asyncio.run(scene())
-
-
 async def talking() -> tuple[Gathering, MediaLeg]:
     house = Gathering()
     house.found.set()
@@ -107,6 +89,18 @@ async def talking() -> tuple[Gathering, MediaLeg]:
     house.sip(sip_events.CallAnswered(1, "tag", answer_to(offer)))
     house.found.clear()
     return house, house.engine.legs["1.1"]
+
+
+@pytest.mark.parametrize("media", ["audio", "video"])
+def test_a_call_whose_sound_has_no_way_ends_and_one_without_picture_goes_on(media: media_events.Media) -> None:
+    async def scene() -> None:
+        house, _ = await talking()
+        house.on_event(media_events.TransportFailed(media, "no way to the peer was found (ICE)"))
+        (failed,) = house.of(events.MediaFailed)
+        assert failed.why == "no way to the peer was found (ICE)"  # type: ignore[attr-defined]
+        assert bool(house.phone.of("hangup")) == (media == "audio")
+
+    asyncio.run(scene())
 
 
 def test_an_address_that_changes_is_offered_when_the_ways_to_it_are_found() -> None:
