@@ -24,6 +24,7 @@ _MAX_EVENTS = 64
 _PAUSES_TICKS = 250  # who fell silent so long ago will do so again
 _PATIENCE_TICKS, _NO_PATIENCE_TICKS = 100, 25  # delay has been too long for, with pauses to come and without
 _MUCH_TICKS = 3  # left over when the network stood still: it goes in the first pause
+_STEADY_TICKS = 10  # for so long, that is: a tick that is late itself sees too much for a moment
 _LOOK_AHEAD_TICKS = 500
 _WARY_TICKS = 1500  # a network that stood still once does so again: more stays in reserve this long
 _PEAK_TICKS = 250  # how late the latest packet was is remembered for this long, and up to twice as long
@@ -435,7 +436,7 @@ class JitterBuffer:
             self._over += 1
             pauses = self._pauses
             patience = _PATIENCE_TICKS if pauses else _NO_PATIENCE_TICKS
-            much = delay - enough >= _MUCH_TICKS * tick
+            much = delay - enough >= _MUCH_TICKS * tick and self._over >= _STEADY_TICKS
             if (self._over >= patience and not pauses) or (self._quiet >= 5 and (self._over >= patience or much)):
                 last = self._queue[-1]
                 if last.timestamp + last.samples - self._next >= 2 * tick:

@@ -62,8 +62,7 @@ class Talk:
 class Phone:
     def __init__(self, host: str = "127.0.0.1", user: str = "monitor") -> None:
         self._sip = stamped_socket(host)
-        self.rtp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.rtp.bind((host, 0))
+        self.rtp, self._rtcp = _pair(host)
         self.host, self.port = self._sip.getsockname()
         self.uri = f"sip:{user}@{self.host}:{self.port}"
         self._early: deque[Message] = deque()  # arrived while another was waited for
@@ -71,8 +70,8 @@ class Phone:
         self._ssrc = secrets.randbits(32)
 
     def close(self) -> None:
-        self._sip.close()
-        self.rtp.close()
+        for each in (self._sip, self.rtp, self._rtcp):
+            each.close()
 
     # --- SIP -----------------------------------------------------------------------------------------------
 
@@ -217,6 +216,20 @@ class Phone:
         second = payload_type | (0x80 if marker else 0)
         sequence, timestamp = self._rtp_sequence & 0xFFFF, timestamp & 0xFFFFFFFF
         self.rtp.sendto(_RTP.pack(0x80, second, sequence, timestamp, self._ssrc) + payload, to)
+
+
+def _pair(host: str) -> tuple[socket.socket, socket.socket]:
+    """RTP's socket, and RTCP's at the port above: peers send there, and it must not be another phone's."""
+    while True:
+        rtp, rtcp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        rtp.bind((host, 0))
+        try:
+            rtcp.bind((host, rtp.getsockname()[1] + 1))
+        except OSError:
+            rtp.close()
+            rtcp.close()
+        else:
+            return rtp, rtcp
 
 
 class Talker(threading.Thread):

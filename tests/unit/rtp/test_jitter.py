@@ -392,6 +392,19 @@ def test_a_late_packet_is_remembered_for_longer_than_the_last_150_and_then_forgo
     assert max(targets[700:]) < 0.03
 
 
+def test_ticks_that_come_late_in_silence_take_no_delay_away() -> None:
+    buffer = JitterBuffer(8000)
+    numbers = list(range(300))
+    for tick in range(300):
+        late = 104 - tick if 100 <= tick < 105 else 0  # the first 80 ms late, the others right after it
+        now_s = (tick + late) * 0.02 + 0.01
+        while numbers and numbers[0] * 0.02 <= now_s:
+            number = numbers.pop(0)
+            buffer.put(audio(number), number * 0.02)
+        buffer.pop(now_s, quiet=True)
+    assert buffer.skipped == 0
+
+
 def test_who_pauses_has_more_in_reserve_while_nobody_knows_his_network() -> None:
     stream = Stream()
     targets = []
