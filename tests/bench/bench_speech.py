@@ -8,7 +8,8 @@ Coding itself costs some: the clean row is the most that can be had.
 
 A machine that stalls spoils now one's sound, now another's. So every network is played in several rounds, each
 with a seed of its own and all networks in turn; a row is the medians, its mark the median of what the rounds put
-between the two. A round in which the packets themselves left late is played once more.
+between the two. A round in which the packets themselves left late, or somebody
+recorded too little, is played once more.
 PORTERO_BENCH_CODECS, PORTERO_BENCH_WIRES (separated by commas) and PORTERO_BENCH_ROUNDS choose less or more.
 """
 
@@ -44,6 +45,7 @@ TEXT = (
     "The lady from the ground floor says that she would take it until nine."
 )
 NEAR = 0.05  # what PESQ tells apart no better: scores this close are the same
+TRIES = 2
 LATE_S = 0.015  # a packet that left so late was not what the network was to do
 
 
@@ -129,14 +131,22 @@ def play(
     parties: Sequence[Party], wire: Wire, seed: int, said: Sound, packets: Packets, judges: Executor
 ) -> dict[Party, Score]:
     """One round of one network, for all at once."""
-    for _ in range(2):
+    told: dict[Party, Score] = {}
+    late_s = 0.0
+    for _ in range(TRIES):
         start_s, late_s, heard = _played(parties, wire, seed, packets)
+        verdicts = {
+            party: judges.submit(judged, party.codec, said, *heard[party], start_s + LEAD_S) for party in parties
+        }
+        try:
+            told = {party: verdict.result() for party, verdict in verdicts.items()}
+        except AssertionError as unusable:
+            print(f"  {wire.name}, round {seed}: {unusable}", file=sys.stderr, flush=True)
+            continue
         if late_s <= LATE_S:
             break
-    verdicts = {
-        party: judges.submit(judged, party.codec, said, *heard[party], start_s + LEAD_S) for party in parties
-    }
-    told = {party: verdict.result() for party, verdict in verdicts.items()}
+    if not told:
+        raise AssertionError(f"{wire.name}: nothing usable was recorded in {TRIES} tries")
     for name in dict.fromkeys(party.codec for party in parties):
         line = ", ".join(
             f"{party.listener.name} {score.mos:.2f} {score.delay_ms:.0f} ms"
