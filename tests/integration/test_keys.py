@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import spandsp
 from tests.support.line_phone import LinePhone
+from tests.support.linphone import Linphone
 from tests.support.peers import Peers
 from tests.support.sipp import Sipp
 from tests.support.station import CODE, Portero
@@ -82,14 +83,27 @@ def test_linphone_opens_with_its_keys_as_events_by_info_and_both_at_once(peers: 
     door.wait_event("leg-answered", press=press)
     door.wait_event("rtp-started", press=press, media="audio", direction="received")
 
-    phone.press_keys(CODE)
-    door.wait_event("relay-on", press=press)
+    times = _type_until_it_opens(door, phone, press)
     if "info" in keys:
-        answered = rf"(?s)(SIP/2.0 200 OK.*?CSeq: \d+ INFO.*){{{len(CODE)}}}"
+        answered = rf"(?s)(SIP/2.0 200 OK.*?CSeq: \d+ INFO.*){{{times * len(CODE)}}}"
         wait_until(lambda: phone.debug_has(answered), "all its INFOs are answered")
 
-    assert len(_keys(door)) == len(CODE)
-    assert set(_keys(door)) <= set(keys)
+    told = _keys(door) + _keys(door, "digit-refused")
+    assert len(told) == times * len(CODE)
+    assert set(told) <= set(keys)
+
+
+def _type_until_it_opens(door: Portero, phone: Linphone, press: int) -> int:
+    """How often, as a person does: a door whose sound stood still on a crowded machine refuses keys, for it cannot
+    know whether the street had played them."""
+    ended = ("relay-on", "access-refused")
+    for times in (1, 2, 3):
+        phone.press_keys(CODE)
+        wait_until(lambda n=times: sum(map(door.kinds(press).count, ended)) == n, "it opens, or refuses", 60)
+        if door.events("relay-on", press) or not door.events("digit-refused", press):
+            break
+    door.wait_event("relay-on", press=press)
+    return times
 
 
 def test_info_does_not_count_where_the_configuration_leaves_it_out(peers: Peers) -> None:
@@ -182,9 +196,12 @@ def test_keys_of_the_door_arrive_at_the_phone_and_do_not_come_back(peers: Peers)
     """An echo of keys that went out as sound opens nothing either."""
     door, phone, press = _talk(peers, peers.line_phone(formats="8", echo=0.5))
 
-    assert door.doorctl("keys", CODE)["keys"] == len(CODE)
-    wait_until(lambda: phone.keys_heard == len(CODE), "the phone hears the keys")
-    wait_until(lambda: len(_keys(door, "digit-refused")) == len(CODE), "they come back")
+    def come_back() -> bool:  # pressed again where a stall of the machine spoilt a tone
+        assert door.doorctl("keys", CODE)["keys"] == len(CODE)
+        return len(_keys(door, "digit-refused")) >= len(CODE)
 
+    wait_until(come_back, "they come back", poll_s=3)
+
+    assert phone.keys_heard >= len(CODE)
     assert door.relay.edges == 0
-    assert [event["keys"] for event in door.events("keys-sent", press)] == [len(CODE)]
+    assert {event["keys"] for event in door.events("keys-sent", press)} == {len(CODE)}
