@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 RIGS = Path(__file__).parent / "rigs"
-UBOOTS = (Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin"),)
+UBOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 PROGRAMS = ("qemu-system-aarch64", "mcopy", "sfdisk", "ip", "unshare", "dnsmasq", "kamailio", "baresip", "ssh")
 DISK_NEEDED = 6 << 30
 REPORTS = ROOT / "build" / "hil"
@@ -77,8 +77,8 @@ def why_not(user: int) -> list[str]:
     if user != 0:
         missing.append("it needs root for a network of its own (sudo make hil)")
     missing += [f"{name} is not installed (tools/setup hil)" for name in PROGRAMS if shutil.which(name) is None]
-    if not any(file.exists() for file in UBOOTS):
-        missing.append(f"{UBOOTS[0]} is not there (tools/setup hil installs u-boot-qemu)")
+    if not UBOOT.exists():
+        missing.append(f"{UBOOT} is not there (tools/setup hil installs u-boot-qemu)")
     if not Path("/dev/net/tun").exists():
         missing.append("/dev/net/tun is not there: the kernel lets no virtual network card be made")
     if shutil.disk_usage(tempfile.gettempdir()).free < DISK_NEEDED:
@@ -105,10 +105,12 @@ def _run(rig: Path, image: Path | None, full: bool, arguments: list[str]) -> int
     REPORTS.mkdir(parents=True)
     # Not below build/: names of Unix sockets are at most 107 bytes long.
     run = Path(tempfile.mkdtemp(prefix="portero-hil-"))
+    # The image's own loader, where it brings one: what was built together is tried together.
+    own = image.with_name("u-boot.bin") if image else UBOOT
     environment = {
         **os.environ,
         "LG_HIL_RUN": str(run),
-        "LG_HIL_UBOOT": str(next((file for file in UBOOTS if file.exists()), UBOOTS[0])),
+        "LG_HIL_UBOOT": str(own if own.exists() else UBOOT),
         "HIL_IMAGE": str(image or ""),
     }
     command = [sys.executable, "-m", "pytest", str(ROOT / "hil/tests"), "-v", "-ra", "--lg-env", str(rig)]

@@ -34,6 +34,7 @@ class QemuPower(QEMUDriver):
     def on_activate(self) -> None:
         super().on_activate()
         self._socket.settimeout(CONNECT_S)  # else a QEMU that ends at once is waited for without end
+        self._cmd = ["setpriv", "--pdeathsig", "KILL", *self._cmd]  # it ends with the tests, however they end
 
     def _read(self, size: int = 1, timeout: float = 10, max_size: int | None = None) -> bytes:
         if not self.status:

@@ -16,10 +16,13 @@ from labgrid.driver.exception import ExecutionError
 from labgrid.factory import target_factory
 from labgrid.strategy import Strategy, StrategyError
 
+from hil.qemu import QemuBoard
+from hil.roles import CableProtocol, EarProtocol, LineSenseProtocol, MouthProtocol
+from hil.watching import ConsoleLog
 from tests.support.waiting import wait_until
 
 FAILURES_TO_GIVE_UP = 2  # each costs a boot's time
-BOOTLOADER = "U-Boot 20"  # the first line of every start
+KERNEL_STARTS = "Booting Linux on physical CPU"
 
 
 class Status(enum.Enum):
@@ -36,15 +39,15 @@ class DoorStrategy(Strategy):
 
     bindings = {  # noqa: RUF012  labgrid reads it from the class
         "power": "PowerProtocol",
-        "console": "ConsoleLog",
+        "console": ConsoleLog,
         "ssh": "SSHDriver",
         "button": "DigitalOutputProtocol",
         "contact": "DigitalOutputProtocol",
-        "lock": "LineSenseProtocol",
-        "ear": "EarProtocol",
-        "mouth": "MouthProtocol",
-        "board": {"QemuBoard", None},
-        "cable": {"CableProtocol", None},
+        "lock": LineSenseProtocol,
+        "ear": EarProtocol,
+        "mouth": MouthProtocol,
+        "board": {QemuBoard, None},
+        "cable": {CableProtocol, None},
         "reset": {"ResetProtocol", None},
     }
 
@@ -131,7 +134,7 @@ class DoorStrategy(Strategy):
         """Wait for a device that restarts after the last login (a boot's time where none is given), and log in."""
         timeout_s = timeout_s or self.boot_s
         self.status = Status.unknown
-        wait_until(lambda: BOOTLOADER in self.console.text(self._console_at), "it starts anew", timeout_s, 0.5)
+        wait_until(lambda: KERNEL_STARTS in self.console.text(self._console_at), "it starts anew", timeout_s, 0.5)
         self.log_in(self.boot_s)
         self.status = Status.booted
 

@@ -23,13 +23,13 @@ LINE_4_HIGH, LINE_4_LOW = b"mw.l 0x09030040 0x10\n", b"mw.l 0x09030040 0\n"
 def rig(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The strategy of hil/rigs/qemu-virt.yaml, with an empty card."""
     labgrid = pytest.importorskip("labgrid", reason="labgrid is not installed (tools/setup hil)")
-    from hil.__main__ import UBOOTS, rig_file, why_not
+    from hil.__main__ import UBOOT, rig_file, why_not
 
     if missing := why_not(os.geteuid()):
         pytest.skip("; ".join(missing))
     run = tmp_path_factory.mktemp("rig")
     monkeypatch.setenv("LG_HIL_RUN", str(run))
-    monkeypatch.setenv("LG_HIL_UBOOT", str(UBOOTS[0]))
+    monkeypatch.setenv("LG_HIL_UBOOT", str(UBOOT))
     (run / "card.img").write_bytes(bytes(1 << 20))
     with own_network():
         ip("tuntap add rig0 mode tap\nlink set rig0 up")

@@ -64,3 +64,18 @@ def test_the_virtual_rigs_lines_are_those_of_its_board() -> None:
     lines = {entry["name"]: entry["line"] for part in drivers for entry in part.values() if "line" in entry}
     assert lines == {name: wired[name]["line"] for name in lines}
     assert {wired[name]["chip"] for name in lines} == {"9030000.pl061"}
+
+
+@pytest.mark.parametrize(("name", "virtual"), [("qemu-virt", True), ("bench", False)])
+def test_labgrid_binds_every_role_of_both_rigs(
+    name: str, virtual: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import labgrid
+
+    monkeypatch.setenv("LG_HIL_RUN", str(tmp_path))
+    monkeypatch.setenv("LG_HIL_UBOOT", str(main.UBOOT))
+    environment = labgrid.Environment(str(main.rig_file(name)))
+    strategy = environment.get_target().get_driver("DoorStrategy", activate=False)
+    roles = ("power", "console", "ssh", "button", "contact", "lock", "ear", "mouth")
+    assert all(getattr(strategy, role) is not None for role in roles)
+    assert (strategy.board is not None) == (strategy.cable is not None) == virtual
