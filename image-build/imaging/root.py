@@ -38,6 +38,7 @@ LINKS = {
     "etc/asound.conf": "/run/portero-board/asound.conf",
     "usr/share/libcamera/pipeline/virtual/virtual.yaml": "/run/portero-board/virtual.yaml",
     "etc/mtab": "../proc/self/mounts",
+    "etc/systemd/system-generators/systemd-ssh-generator": "/dev/null",  # sockets of SSH that nobody asked for
     "etc/localtime": "/usr/share/zoneinfo/Etc/UTC",
 }
 

@@ -90,7 +90,8 @@ def test_a_pi_finds_its_loader_its_trees_and_an_mbr(image: Path) -> None:
     for model in ("bcm2837-rpi-3-b", "bcm2837-rpi-zero-2-w", "bcm2711-rpi-4-b", "bcm2711-rpi-cm4-io"):
         assert f"{model}.dtb" in files
     # A Pi 3's ROM reads the MBR: its first FAT entry is the very partition of the GPT.
-    record = (image / "disk.img").open("rb").read(512)
+    with (image / "disk.img").open("rb") as file:
+        record = file.read(512)
     entries = [record[446 + 16 * n : 462 + 16 * n] for n in range(4)]
     fat = [entry for entry in entries if entry[4] == 0x0C]
     assert len(fat) == 1
