@@ -1,6 +1,6 @@
 # The verbs of this repository. Each prepares what it needs (tools/setup): a fresh Debian 12 or 13 with
 # Python, git and make is enough. `make demo ARGS="--once"` hands arguments on.
-.PHONY: help setup demo test lint bench fuzz announcements image image-lock
+.PHONY: hil help setup demo test lint bench fuzz announcements image image-lock
 
 BIN := .venv/bin
 ARGS ?=
@@ -11,6 +11,7 @@ help:
 	@echo "make test    the whole suite, with real peers (Kamailio, baresip, linphone, sipp, Chromium)"
 	@echo "make lint    ruff, mypy --strict, the floors of docs/architecture.md"
 	@echo "make bench   the measurements: a table here, JSON in build/bench.json"
+	@echo "make hil     a whole device, driven from outside: RIG=qemu-virt (docs/hil.md)"
 	@echo "make fuzz    coverage-guided fuzzing of what reads the network, SECONDS=300 in all"
 	@echo "make image BOARD=qemu-virt|rpi-debian   the OS image of a board, in build/image (docs/image.md)"
 	@echo "make image-lock   the image's packages, as Debian and the package index have them today"
@@ -61,3 +62,10 @@ image:
 image-lock:
 	@tools/setup image
 	@$(BIN)/python image-build/build.py --lock $(if $(BOARD),--board $(BOARD)) $(ARGS)
+
+# Needs root: a network of its own, and QEMU in it.
+RIG ?= qemu-virt
+FULL ?=
+hil:
+	@tools/setup hil
+	@$(BIN)/python -m hil --rig $(RIG) $(if $(FULL),--full) -- $(ARGS)
