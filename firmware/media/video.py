@@ -24,6 +24,7 @@ CLOCK_HZ = 90_000
 _YOUNG_S = (1.0, 2.0, 3.0)  # a new leg gets further IDRs that long after its first
 _IDR_WITHIN_S = 0.5  # else it is asked for again
 _PLI_EVERY_S = 0.5
+_FRESH = 0.3  # of the last measurement
 _MEASURE_S = 0.8  # browsers tell their estimate every second
 
 
@@ -143,10 +144,11 @@ class VideoStream(RtpStream):
                 self._send_rtcp(self._reports.feedback(now, notice))
 
     def _sent_bps(self, now: float) -> float:
-        """Over the last second or so; measured anew as it is asked for."""
+        """Over the last seconds, keyframes evened out; measured anew as it is asked for."""
         octets, at_s, rate_bps = self._measured
         if now - at_s >= _MEASURE_S:
-            rate_bps = (self._sent_octets - octets) * 8 / (now - at_s)
+            fresh_bps = (self._sent_octets - octets) * 8 / (now - at_s)
+            rate_bps = rate_bps + (fresh_bps - rate_bps) * _FRESH if rate_bps else fresh_bps
             self._measured = self._sent_octets, now, rate_bps
         return rate_bps
 

@@ -3,8 +3,9 @@
 Each leg has a wish of its own. Loss takes it down as the loss-based controller of draft-ietf-rmcat-gcc-02 section
 6 does: above 10 % by half of the share that was lost, between 2 % and 10 % it stays, below 2 % it grows by 5 % a
 second. REMB and TMMBR (RFC 5104 section 4.2) are obeyed at once, as bounds; but a REMB is an estimate from what
-came, and where a quiet street needs less than it may have, one above what is sent says nothing. The picture is
-encoded once, so somebody's wish must win:
+came: libwebrtc's begins with just that, and grows only as more comes. One that is about what is sent says that all
+gets through, and an older bound is lifted by a tenth each time. The picture is encoded once, so somebody must
+win:
 
 - while somebody talks with the visitor, that leg's: the others only look on, or are about to be cancelled;
 - else the lowest, but no lower than half of the full rate: one monitor on bad Wi-Fi must not spoil the picture for
@@ -22,7 +23,8 @@ LEAST_FPS = 5.0
 _HIGH_LOSS, _LOW_LOSS = 0.10, 0.02
 _GROWTH = 0.05  # a second
 _BOUND_S = 15.0  # a REMB that is not repeated is forgotten; libwebrtc repeats it every second
-_FILLED = 0.75  # of what it may have is sent: it would send more if it might
+_THROUGH = 0.85  # of what is sent: libwebrtc says that share of what came, where it sees a queue grow
+_LIFT = 1.1
 _STEP = 0.08  # smaller changes are not worth an encoder's trouble
 
 
@@ -86,13 +88,16 @@ class RateControl:
         known.share, known.at_s = max(wish, self._least_bps) / self._full_bps, now
 
     def remb(self, leg: object, bit_rate: float, now: float, sent_bps: float) -> None:
-        """`sent_bps`: what went to the leg of late."""
+        """`sent_bps`: what went to the leg over the last seconds."""
         known = self._legs.get(leg)
         if known is None:
             return
         known.said = bit_rate, now + _BOUND_S
-        if bit_rate < sent_bps or sent_bps >= _FILLED * self.bit_rate:
+        bound_bps = known.remb_bps if now < known.remb_until_s else 0.0
+        if bit_rate < _THROUGH * sent_bps:
             known.remb_bps, known.remb_until_s = known.said
+        elif bound_bps:
+            known.remb_bps, known.remb_until_s = max(bit_rate, _LIFT * bound_bps), now + _BOUND_S
 
     def tmmbr(self, leg: object, bit_rate: float) -> None:
         """Stands until the leg says another."""

@@ -79,15 +79,23 @@ def test_an_estimate_that_is_not_repeated_is_forgotten() -> None:
     assert settled(made, 17)[0] == FULL_BPS
 
 
-def test_an_estimate_above_what_a_quiet_street_needs_is_no_bound() -> None:
+def test_an_estimate_of_what_is_sent_is_no_bound() -> None:
     made = control("a")
-    made.remb("a", 150_000, 1, 100_000)
-    assert settled(made, 2)[0] == FULL_BPS
-    assert made.said("a", 2) == 150_000
-    made.remb("a", 85_000, 3, 100_000)  # less than what is sent: it does not get through
-    assert settled(made, 4)[0] == max(85_000, round(0.1 * FULL_BPS))
-    made.remb("a", 200_000, 5, 120_000)  # all of what it may have is sent now
-    assert settled(made, 6)[0] == 200_000
+    for second, estimate in ((1, 150_000), (2, 100_000), (3, 90_000)):
+        made.remb("a", estimate, second, 100_000)
+        assert settled(made, second)[0] == FULL_BPS
+        assert made.said("a", second) == estimate
+
+
+def test_an_estimate_below_what_is_sent_is_a_bound_that_is_lifted_as_all_gets_through() -> None:
+    made = control("a")
+    made.remb("a", 300_000, 1, 400_000)
+    assert settled(made, 1)[0] == 300_000
+    made.remb("a", 290_000, 2, 300_000)
+    assert settled(made, 2)[0] == pytest.approx(330_000, abs=1)
+    for second in range(3, 30):
+        made.remb("a", 350_000, second, 330_000)
+    assert settled(made, 30)[0] == FULL_BPS
 
 
 def test_one_bad_network_among_many_costs_the_others_half_at_most() -> None:
