@@ -319,6 +319,7 @@ def import_early(hardware: board.Board, config: Config) -> None:
         with contextlib.suppress(ImportError):  # told where it is needed
             importlib.import_module(name)
     usable({*config.media.audio_codecs, *(name for account in config.accounts for name in account.audio_codecs)})
+    gc.freeze()
 
 
 def shakes_hands(config: Config) -> bool:
