@@ -1,0 +1,77 @@
+"""8. What breaks at the station is said in its status, and the door keeps ringing with what it has."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from hil.door import Door
+from tests.support.baresip import Baresip
+from tests.support.waiting import wait_until
+
+SAID_S = 120.0
+STATE = "/data/portero/state"
+CONFIGURATION = "/data/portero/station.toml"
+
+
+def _restart(door: Door) -> None:
+    door.run("systemctl restart portero")
+    door.strategy.wait_ready(180)
+
+
+def _rings(door: Door, monitor: Baresip) -> None:
+    rung = monitor.count("CALL_INCOMING")
+    door.press()
+    wait_until(lambda: monitor.count("CALL_INCOMING") > rung, "the monitor rings", 30)
+    monitor.accept()
+    wait_until(lambda: monitor.count("CALL_ESTABLISHED") > 0, "the call is up", 30)
+    monitor.hang_up()
+    wait_until(lambda: not monitor.has_call(), "the call is over")
+
+
+def _said(door: Door, where: str) -> None:
+    wait_until(
+        lambda: [fault for fault in door.faults() if where in fault["where"]],
+        f"the status tells of {where}",
+        SAID_S,
+        poll_s=2,
+    )
+
+
+@contextlib.contextmanager
+def _unbound(door: Door, driver: str, device: str) -> Iterator[None]:
+    """A device that is unplugged, as far as its driver sees."""
+    folder = f"/sys/bus/platform/drivers/{driver}"
+    door.run(f"sh -c 'echo {device} > {folder}/unbind'")
+    try:
+        yield
+    finally:
+        door.run(f"sh -c 'echo {device} > {folder}/bind'")
+
+
+def test_a_full_disk_is_said_and_the_door_rings(door: Door, monitor: Baresip) -> None:
+    door.try_run(f"sh -c 'dd if=/dev/zero of={STATE}/../filler bs=1M 2>/dev/null; sync; df /data >&2'", 300)
+    try:
+        _rings(door, monitor)
+        _said(door, "store")
+        _rings(door, monitor)
+    finally:
+        door.run(f"rm -f {STATE}/../filler")
+    wait_until(lambda: not any(fault["where"] == "store" for fault in door.faults()), "it writes again", SAID_S, 2)
+
+
+def test_a_corrupt_event_store_is_put_aside_and_said(door: Door, monitor: Baresip) -> None:
+    door.run("systemctl stop portero")
+    door.run(f"dd if=/dev/urandom of={STATE}/events.sqlite bs=4096 count=8 conv=notrunc")
+    _restart(door)
+    _said(door, "store file")
+    _rings(door, monitor)
+    _restart(door)
+
+
+@pytest.mark.lg_feature("virtual")
+def test_an_unplugged_sound_card_is_said_and_the_monitor_still_rings(door: Door, monitor: Baresip) -> None:
+    with _unbound(door, "snd_aloop", "snd_aloop.0"):
+        _rings(door, monitor)
+        _said(door, "sound")
+    _restart(door)
