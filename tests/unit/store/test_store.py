@@ -36,6 +36,11 @@ from firmware.store import Store, StoredEvents, StoreUnreadable
 DEADLINE_S = 20.0
 
 
+def asides(folder: Path) -> list[Path]:
+    """Stores that were put aside. Whoever read one at that moment made companions, which went along."""
+    return [each for each in folder.glob("*.damaged-*") if not each.name.endswith(("-wal", "-shm"))]
+
+
 def until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
@@ -224,7 +229,7 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(path: Path, cut_at: i
             store.append(record)
         until(lambda: len(stored(path)) == 5, "records in a new file")
     assert [event.where for event in reports.of(Fault)] == [store_module.DAMAGED]  # type: ignore[attr-defined]
-    assert len(list(path.parent.glob("*.damaged-*"))) >= 1
+    assert asides(path.parent)
 
 
 def test_a_file_that_is_no_database_is_moved_aside(path: Path) -> None:
@@ -235,7 +240,7 @@ def test_a_file_that_is_no_database_is_moved_aside(path: Path) -> None:
         store.append(records(1)[0])
     assert stored(path) == records(1)
     assert len(reports.of(Fault)) == 1
-    assert "milk" in next(path.parent.glob("*.damaged-*")).read_text()
+    assert "milk" in asides(path.parent)[0].read_text()
 
 
 def test_somebody_elses_table_is_moved_aside(path: Path) -> None:
@@ -260,7 +265,7 @@ def test_damaged_files_do_not_pile_up(path: Path) -> None:
     for _ in range(5):
         path.write_text("garbage, more than a header's worth of it " * 100)
         Store(path).close()
-    assert len(list(path.parent.glob("*.damaged-*"))) == store_module.KEPT_ASIDE
+    assert len(asides(path.parent)) == store_module.KEPT_ASIDE
 
 
 def test_a_full_disk_is_one_fault_and_the_events_are_written_when_there_is_room(
@@ -311,7 +316,7 @@ def test_a_really_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             (disk / "ballast").unlink()
             subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
             until(lambda: len(stored(path)) == 5000, "all records on disk")
-        assert not list(disk.glob("*.damaged-*"))
+        assert not asides(disk)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
@@ -345,8 +350,7 @@ def test_numbers_that_began_anew_are_not_mixed_with_a_file_that_turns_up_later(
         away.rename(place)
         store.append(records(1)[0])
         until(lambda: stored(path) == records(1), "the record on disk")
-    # Whoever looked at that moment may have made companions, which go along.
-    (aside,) = (each for each in place.glob("*.damaged-*") if not each.name.endswith(("-wal", "-shm")))
+    (aside,) = asides(place)
     assert len(StoredEvents(aside).last(100)) == 20
 
 
