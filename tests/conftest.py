@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.peers import Peers
 
-_SOUND_TRIES = 3
+_TRIES, _SOUND_TRIES = 2, 3
 _FIRST, _LAST, _WIDTH = 4, 12, 400  # lines of an assertion that are said again, and characters of each
 
 
@@ -29,23 +29,14 @@ def peers(tmp_path: Path) -> Iterator[Peers]:
         own.stop()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Sound over real time is measured again where it was bad: others may have had the processor, and half a minute
-    without a gap is then not the station's to give. A fault of its own is there each time."""
-    if pyfuncitem.get_closest_marker("sound") is None:
-        return None
-    own = pyfuncitem.funcargs
-    for _ in range(_SOUND_TRIES - 1):
-        try:
-            pyfuncitem.obj(**{name: own[name] for name in pyfuncitem._fixtureinfo.argnames})
-        except Exception as error:  # noqa: BLE001 — whatever a stall makes of it
-            print(f"once more, for: {error}")
-            if isinstance(peers := own.get("peers"), Peers):
-                peers.stop()
-        else:
-            return True
-    return None  # the last try is pytest's
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Calls with real peers in real time are tried again where they failed: others may have had the processor, and
+    half a minute without a gap is then not the station's to give. A fault of its own is there each time, and what
+    went right only when run again is said at the end."""
+    for item in items:
+        if item.get_closest_marker("integration") is not None:
+            tries = _SOUND_TRIES if item.get_closest_marker("sound") is not None else _TRIES
+            item.add_marker(pytest.mark.flaky(reruns=tries - 1))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -59,15 +50,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    failed = [report for kind in ("failed", "error") for report in terminalreporter.stats.get(kind, [])]
-    if failed:
-        terminalreporter.section("what was wrong")
-    for report in failed:
-        terminalreporter.write_line(
-            f"{report.nodeid} ({report.when}, {getattr(report, 'duration', 0.0):.1f} s)", red=True
-        )
-        wrong = [line[:_WIDTH] for line in report.longreprtext.splitlines() if line.startswith("E ")]
-        if len(wrong) > _FIRST + _LAST:
-            wrong[_FIRST:-_LAST] = ["E   ..."]
-        for line in wrong or report.longreprtext.splitlines()[-_LAST:]:
-            terminalreporter.write_line(line)
+    for kinds, title in ((("rerun",), "right only when run again"), (("failed", "error"), "what was wrong")):
+        if reports := [report for kind in kinds for report in terminalreporter.stats.get(kind, [])]:
+            terminalreporter.section(title)
+        for report in reports:
+            _say_again(terminalreporter, report)
+
+
+def _say_again(terminal: pytest.TerminalReporter, report: pytest.TestReport) -> None:
+    terminal.write_line(
+        f"{report.nodeid} ({report.when}, {getattr(report, 'duration', 0.0):.1f} s)", red=report.failed
+    )
+    wrong = [line[:_WIDTH] for line in report.longreprtext.splitlines() if line.startswith("E ")]
+    if len(wrong) > _FIRST + _LAST:
+        wrong[_FIRST:-_LAST] = ["E   ..."]
+    for line in wrong or report.longreprtext.splitlines()[-_LAST:]:
+        terminal.write_line(line)

@@ -1,5 +1,6 @@
 """Presses one after another and on top of each other, with real monitors: the bell's everyday."""
 
+import contextlib
 import json
 import os
 import socket
@@ -107,6 +108,8 @@ def test_monitor_that_hangs_up_ends_the_visit_and_the_next_press_rings_again(pee
 
 def _sockets(pid: int) -> int:
     """Open descriptors of a process that are sockets."""
-    return sum(
-        os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:") for name in os.listdir(f"/proc/{pid}/fd")
-    )
+    count = 0
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since the folder was read
+            count += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+    return count
