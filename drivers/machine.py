@@ -12,9 +12,8 @@ PLACES = {
     "udev.rules": ("etc/udev/rules.d/60-portero.rules", "run/udev/rules.d/60-portero.rules"),
     "modules.conf": ("etc/modules-load.d/portero.conf", "run/modules-load.d/portero.conf"),
 }
-_WATCHDOG_MOST_S = (
-    15  # the BCM2835's counter has 20 bits of 1/65536 s; above, the driver counts on, the chip does not
-)
+# The BCM2835's counter has 20 bits of 1/65536 s; above, the driver counts on, the chip does not.
+_PI_WATCHDOG, _WATCHDOG_MOST_S = "bcm2835_wdt", 15
 
 
 def check_machine(wanted: Iterable[str], compatible: Iterable[str]) -> Iterator[Finding]:
@@ -45,7 +44,7 @@ def check_watchdog(module: str, root: Path = Path("/")) -> Iterator[Finding]:
                 f"{name} is not fed, so it guards nothing",
                 "RuntimeWatchdogSec=14s in /etc/systemd/system.conf",
             )
-        elif _number(folder / "timeout") > _WATCHDOG_MOST_S:
+        elif module == _PI_WATCHDOG and _number(folder / "timeout") > _WATCHDOG_MOST_S:
             yield Finding(
                 where,
                 f"{name} is set to {_number(folder / 'timeout')} s, which a Raspberry Pi's cannot count",

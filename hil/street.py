@@ -1,6 +1,7 @@
 """The rig's side of the cable: its network, the address it hands out, and the house's server."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.support.peers import USERS, Peers
 from tests.support.ports import free_port
 
 ADDRESS, OTHER_ADDRESS = "10.77.0.2", "10.77.0.3"
+_RINGING = re.compile(r" got 18\d .* for INVITE from .* \(\d+ (.*)\)$")
 LEASE = "2m"  # the shortest that dnsmasq gives
 
 
@@ -62,3 +64,12 @@ class Street:
     def registrations(self, address: str = ADDRESS, *, after: int = 0) -> list[str]:
         """REGISTERs from there, but the first `after` of anybody's."""
         return [line for line in self.pbx.requests("REGISTER")[after:] if f" from {address}:" in line]
+
+    def rung(self) -> list[str]:
+        """Call-IDs of what has rung at the monitor, oldest first. The server's word: baresip makes no event of a
+        call whose picture it shows before the answer."""
+        return list(
+            dict.fromkeys(
+                found[1] for found in map(_RINGING.search, self.pbx.program.log_text().splitlines()) if found
+            )
+        )

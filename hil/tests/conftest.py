@@ -141,6 +141,7 @@ def _evidence(item: pytest.Item, when: str) -> Iterator[Any]:
 
 def _asked(strategy: DoorStrategy, command: str) -> str:
     try:
+        strategy.target.activate(strategy.ssh)
         lines, errors, _ = strategy.ssh.run(command, timeout=60)
     except Exception as error:  # noqa: BLE001  the device may be in any state; evidence must not fail the report
         return f"the device could not be asked: {error}"

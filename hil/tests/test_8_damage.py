@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from hil.door import Door
+from hil.street import Street
 from tests.support.baresip import Baresip
 from tests.support.waiting import wait_until
 
@@ -19,12 +20,12 @@ def _restart(door: Door) -> None:
     door.strategy.wait_ready(180)
 
 
-def _rings(door: Door, monitor: Baresip) -> None:
-    rung = monitor.count("CALL_INCOMING")
+def _rings(door: Door, street: Street, monitor: Baresip) -> None:
+    rung, answered = len(street.rung()), monitor.count("CALL_ESTABLISHED")
     door.press()
-    wait_until(lambda: monitor.count("CALL_INCOMING") > rung, "the monitor rings", 30)
+    wait_until(lambda: len(street.rung()) > rung, "the monitor rings", 30)
     monitor.accept()
-    wait_until(lambda: monitor.count("CALL_ESTABLISHED") > 0, "the call is up", 30)
+    wait_until(lambda: monitor.count("CALL_ESTABLISHED") > answered, "the call is up", 30)
     monitor.hang_up()
     wait_until(lambda: not monitor.has_call(), "the call is over")
 
@@ -49,29 +50,31 @@ def _unbound(door: Door, driver: str, device: str) -> Iterator[None]:
         door.run(f"sh -c 'echo {device} > {folder}/bind'")
 
 
-def test_a_full_disk_is_said_and_the_door_rings(door: Door, monitor: Baresip) -> None:
+def test_a_full_disk_is_said_and_the_door_rings(door: Door, street: Street, monitor: Baresip) -> None:
     door.try_run(f"sh -c 'dd if=/dev/zero of={STATE}/../filler bs=1M 2>/dev/null; sync; df /data >&2'", 300)
     try:
-        _rings(door, monitor)
+        _rings(door, street, monitor)
         _said(door, "store")
-        _rings(door, monitor)
+        _rings(door, street, monitor)
     finally:
         door.run(f"rm -f {STATE}/../filler")
     wait_until(lambda: not any(fault["where"] == "store" for fault in door.faults()), "it writes again", SAID_S, 2)
 
 
-def test_a_corrupt_event_store_is_put_aside_and_said(door: Door, monitor: Baresip) -> None:
+def test_a_corrupt_event_store_is_put_aside_and_said(door: Door, street: Street, monitor: Baresip) -> None:
     door.run("systemctl stop portero")
     door.run(f"dd if=/dev/urandom of={STATE}/events.sqlite bs=4096 count=8 conv=notrunc")
     _restart(door)
     _said(door, "store file")
-    _rings(door, monitor)
+    _rings(door, street, monitor)
     _restart(door)
 
 
 @pytest.mark.lg_feature("virtual")
-def test_an_unplugged_sound_card_is_said_and_the_monitor_still_rings(door: Door, monitor: Baresip) -> None:
+def test_an_unplugged_sound_card_is_said_and_the_monitor_still_rings(
+    door: Door, street: Street, monitor: Baresip
+) -> None:
     with _unbound(door, "snd_aloop", "snd_aloop.0"):
-        _rings(door, monitor)
+        _rings(door, street, monitor)
         _said(door, "sound")
     _restart(door)

@@ -18,11 +18,20 @@ SERVICES = (
     "portero-firewall.service", "portero-firewall.path", "portero-hostkeys.service", "portero-started.service",
 )  # fmt: skip
 # Nobody logs in with a password, so there is no prompt for one; nothing here waits for a network.
+# What a device without seats, screens and other people's programs has no use for, and a slow processor pays at
+# each start: sessions, kernel file systems for debugging, credentials and network settings of a hypervisor.
 MASKED = (
     "getty@.service", "serial-getty@.service", "autovt@.service", "systemd-networkd-wait-online.service",
     "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "dpkg-db-backup.timer", "ldconfig.service",
     "systemd-update-done.service", "systemd-journal-catalog-update.service", "systemd-firstboot.service",
     "systemd-machine-id-commit.service", "systemd-remount-fs.service", "systemd-pcrphase.service",
+    "systemd-logind.service", "user@.service", "user-runtime-dir@.service", "modprobe@.service",
+    "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount",
+    "sys-fs-fuse-connections.mount", "dev-hugepages.mount", "dev-mqueue.mount",
+    "proc-sys-fs-binfmt_misc.automount", "systemd-binfmt.service",
+    "systemd-pstore.service", "systemd-udev-load-credentials.service", "systemd-network-generator.service",
+    "systemd-networkd-persistent-storage.service", "systemd-hwdb-update.service",
+    "wpa_supplicant.service",  # the one without an interface; each has its own
 )  # fmt: skip
 # Needed to make the root, not to run it.
 LEFT_BEHIND = (

@@ -257,10 +257,12 @@ class Baresip:
 
     # --- media ---
 
-    def snapshot(self, path: Path) -> Path:
+    def snapshot(self, path: Path, timeout_s: float = 10) -> Path:
         """The next picture out of its H.264 decoder, as PNG; AssertionError if none comes."""
         self.command("snapshot_recv", str(path))
-        wait_until(lambda: "png: wrote " + str(path) in self.program.log_text(), "baresip decodes a picture")
+        wait_until(
+            lambda: "png: wrote " + str(path) in self.program.log_text(), "baresip decodes a picture", timeout_s
+        )
         wait_until(lambda: path.read_bytes().endswith(_PNG_END), "its file is whole")  # it says so before it is
         return path
 

@@ -387,18 +387,19 @@ def test_the_machine_is_one_the_board_is_for(
     assert wrong(machine.check_machine(wanted, here)) == told
 
 
-def watchdog(root: Path, state: str, timeout_s: int) -> list[str]:
+def watchdog(root: Path, state: str, timeout_s: int, module: str = "i6300esb") -> list[str]:
     folder = root / "sys/class/watchdog/watchdog0"
     for name, text in (("state", state), ("timeout", str(timeout_s)), ("identity", "i6300ESB timer")):
         put(folder / name, f"{text}\n")
-    return wrong(machine.check_watchdog("i6300esb", root))
+    return wrong(machine.check_watchdog(module, root))
 
 
 def test_a_watchdog_is_there_and_fed_within_what_it_can_count(tmp_path: Path) -> None:
     assert "no hardware watchdog -> modprobe i6300esb" in wrong(machine.check_watchdog("i6300esb", tmp_path))[0]
     assert watchdog(tmp_path, "active", 14) == []
     assert "is not fed" in watchdog(tmp_path, "inactive", 14)[0]
-    assert "is set to 60 s" in watchdog(tmp_path, "active", 60)[0]
+    assert watchdog(tmp_path, "active", 60) == []
+    assert "is set to 60 s, which a Raspberry Pi's" in watchdog(tmp_path, "active", 60, "bcm2835_wdt")[0]
     assert wrong(machine.check_watchdog("", tmp_path / "none")) == []
 
 
