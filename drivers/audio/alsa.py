@@ -108,6 +108,7 @@ class AlsaAudio:
                     captured += samples
                 elif count == _EPIPE:
                     self._restart()
+                    deadline_s = self._clock() + _SILENT_S
                 elif not self._wait(capture, deadline_s):
                     raise AudioError(f"{self._place('capture')}: no sound came for {_SILENT_S} s")
             except OSError as error:
@@ -164,15 +165,16 @@ class AlsaAudio:
         self._begin(self._capture)
 
     def _wait(self, capture: Pcm, deadline_s: float) -> bool:
-        """Until something was captured, or something is wrong; False at the deadline."""
+        """Until something was captured, or something is wrong; False at the deadline. Asked once more when it has
+        passed: it may have been ourselves who were kept from the processor."""
         while True:
-            left_s = deadline_s - self._clock()
-            if left_s <= 0:
-                return False
+            left_s = max(0.0, deadline_s - self._clock())
             ready = self._poll.poll(left_s * 1000)
             # A plugin's descriptor need not mean what it seems to: the PCM itself says what it stands for.
             if ready and capture.polldescriptors_revents(ready):
                 return True
+            if not left_s:
+                return False
 
     def try_direction(self, direction: Direction) -> str:
         """Open one direction and close it: how it went, in words. AudioError if it does not."""

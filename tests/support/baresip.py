@@ -249,7 +249,8 @@ class Baresip:
 
     def has_call(self) -> bool:
         """Whether there is a call in any state: early media makes no event in 1.0.0."""
-        return "no active calls" not in self.command("listcalls")
+        listed = self.command("listcalls")  # Debian 12 says "Active calls (0)", Debian 13 "no active calls"
+        return "(0)" not in listed and "no active calls" not in listed.lower()
 
     def sip_log(self) -> str:
         """Every SIP message sent and received, as it logs them."""

@@ -113,6 +113,24 @@ def test_a_late_reader_gets_what_the_card_still_has_without_waiting() -> None:
     assert (playback.starts, audio.restarts) == (1, 0)
 
 
+def test_a_reader_kept_from_the_processor_for_long_does_not_blame_the_card() -> None:
+    card = FakeCard()
+    audio, capture, _ = started(card)
+    audio.read()
+    audio.write(FRAME)
+    read = capture.read
+
+    def held() -> tuple[int, bytes]:
+        count, data = read()
+        if count == 0 and audio.restarts == 0:
+            card.now += 0.6
+        return count, data
+
+    capture.read = held  # type: ignore[method-assign]
+    assert samples(audio.read())[0] == 1  # the capture was begun anew
+    assert audio.restarts == 1
+
+
 def test_a_card_that_gives_nothing_is_told_after_half_a_second() -> None:
     card = FakeCard()
     audio, _, _ = started(card)
