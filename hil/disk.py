@@ -37,19 +37,24 @@ def make_card(image: Path, card: Path, provision: Path) -> None:
         raise DiskError(f"{card}: provision/ could not be written into {PARTITION}: {done.stderr.strip()}")
 
 
-def partition_offset(disk: Path) -> int:
-    """Where the partition for provisioning begins, in bytes."""
+def remove_file(card: Path, partition: str, name: str) -> None:
+    """A file of a FAT partition is gone, as after a torn update. The card has no power meanwhile."""
+    subprocess.run(["mdel", "-i", f"{card}@@{partition_offset(card, partition)}", f"::{name}"], check=True)
+
+
+def partition_offset(disk: Path, partition: str = PARTITION) -> int:
+    """Where the partition begins, in bytes."""
     done = subprocess.run(["sfdisk", "--json", str(disk)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise DiskError(f"{disk}: no partition table: {done.stderr.strip()}")
-    return offset_in(json.loads(done.stdout), disk)
+    return offset_in(json.loads(done.stdout), disk, partition)
 
 
-def offset_in(listing: dict[str, dict[str, object]], disk: Path) -> int:
+def offset_in(listing: dict[str, dict[str, object]], disk: Path, name: str = PARTITION) -> int:
     """The same out of sfdisk's JSON."""
     table = listing["partitiontable"]
     partitions = table.get("partitions")
     for partition in partitions if isinstance(partitions, list) else []:
-        if partition.get("name") == PARTITION:
+        if partition.get("name") == name:
             return int(partition["start"]) * int(str(table.get("sectorsize", 512)))
-    raise DiskError(f"{disk}: has no partition named {PARTITION}; make image BOARD=qemu-virt builds one that has")
+    raise DiskError(f"{disk}: has no partition named {name}; make image BOARD=qemu-virt builds one that has")
