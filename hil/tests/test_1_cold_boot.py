@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from hil.door import Door
+from hil.strategy import Status
 from hil.street import Street
 from tests.support.baresip import Baresip
 from tests.support.waiting import wait_until
@@ -31,6 +32,7 @@ def test_power_brings_a_door_that_rings(
     assert device.lock.trace.pulses(power_s) == [], "the lock's line moved while the device started"
     monitor.command("hangup")
     wait_until(lambda: not monitor.has_call(), "the call is over")
+    strategy.status = Status.ready
 
 
 def _press_until_it_rings(device: Door, street: Street) -> float:
