@@ -40,15 +40,39 @@ The station has one configuration file in [TOML](https://toml.io), by convention
 - **Keep secrets out of it**: `password_file` and `digits_file` name files whose first line is the secret. Relative
   names are looked up in `$CREDENTIALS_DIRECTORY`, where systemd puts what `LoadCredential=` loads, else beside the
   configuration file. Secrets are shown nowhere: not in the log, not in events, not by `doorctl`.
+- **A spoilt file does not silence the door**: with `--last-good COPY`, as on the image, a start goes on with the
+  configuration of the last good one, [see below](#when-the-file-is-spoilt-or-gone).
 - **Ring without a server**: leave out `[[accounts]]` and write SIP addresses into `ring`.
 - Times end in their unit: `_s` seconds, `_ms` milliseconds.
 - Files to copy: the [example](#a-whole-example) at the end of this page is `docs/portero.example.toml`.
+"""
+
+SPOILT = """\
+## When the file is spoilt or gone
+
+`portero run --config FILE --last-good COPY` keeps what it read in `COPY` once it has started well with it, and so
+does `portero-door`, in a copy of its own. When `FILE` cannot be read, has an error, or was cut off before its
+buttons, the start goes on with the copy. Files that it names are looked up beside `FILE` as ever, and are not in
+the copy.
+
+`doorctl status`, a `fault` event and the journal say so, with the first thing that is wrong, its place, and the
+time of the start whose configuration is in use:
+
+    the last good copy of 2026-11-21 20:30 is in use: station.toml:7: buttons[0].input: is missing; write ...
+
+Mend the file (`portero check-config FILE` shows all that is wrong) and restart both. The fault `configuration of
+the lock` is the same of `portero-door`, which judges board, folders and doors alone.
+
+A copy is for its owner alone. One that belongs to somebody else, that others may write, or that has an error
+itself is refused, which the journal says; then, as without a copy, the error is told and nothing starts. To set a
+station out of service, remove the copies as well.
 """
 
 
 def page() -> str:
     example = EXAMPLE.read_text()
     parts = [HEAD, *_tables(Config, "", single=True)]
+    parts.append(SPOILT)
     parts.append(f"## A whole example\n\n```toml\n{example.rstrip()}\n```\n")
     return "\n".join(parts)
 

@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
@@ -21,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import board
 from drivers.audio.base import AudioDevice, AudioError
 from drivers.camera.base import Camera, CameraError
-from firmware import __version__
+from firmware import __version__, last_good
 from firmware.api.control import ControlServer
 from firmware.config import Account as AccountSection
-from firmware.config import Config, NatSection
+from firmware.config import Config, Loaded, NatSection, Problem
 from firmware.config import Sip as SipSection
 from firmware.config.forms import minutes, split_listen_address
 from firmware.event_json import fields_of, kind_of
@@ -70,8 +71,11 @@ class StartError(Exception):
     """The station cannot start; the text names the place and the remedy."""
 
 
-async def run(config: Config) -> None:
-    """Runs the station until SIGTERM or SIGINT. StartError where something it cannot do without is missing."""
+async def run(loaded: Loaded, copy: Path | None = None) -> None:
+    """Runs the station until SIGTERM or SIGINT. StartError where something it cannot do without is missing.
+
+    Once it is ready, its configuration is kept as the last good one at `copy`, or said to be spoilt."""
+    config = loaded.config
     hardware = load_board(config)
     loop = asyncio.get_running_loop()
     stopping: asyncio.Future[str] = loop.create_future()
@@ -130,6 +134,8 @@ async def run(config: Config) -> None:
         )
         station.remember_refusals(refused, wall_s)
         stream.publish(events.StationStarted(version=__version__, board=hardware.name))
+        if loaded.spoilt is not None:
+            station.faults.set(*spoilt(loaded.spoilt, loaded.since))
         store.start(partial(_hand_over, loop, stream.publish))
         station.house.start()
         door.start()
@@ -183,6 +189,9 @@ async def run(config: Config) -> None:
         stream.subscribe(service.take)
         service.ready()
         log.info("ready")
+        if copy is not None and loaded.spoilt is None:
+            # On a thread that nobody waits for: a disk may take its time.
+            threading.Thread(target=keep, args=(copy, loaded.data), name="last good", daemon=True).start()
         reason = await stopping
         log.info("stopping: %s", reason)
         service.stopping(reason)
@@ -446,6 +455,20 @@ def wire(config: Config, hardware: board.Board, wiring: Wiring, station: Station
     for light in config.lights:
         where = f"light {light.output}"
         wiring.light(where, hardware.lights[light.output], partial(station.lights.opened, light.output))
+
+
+def spoilt(problem: Problem, since: str) -> tuple[str, str, str]:
+    """(where, what, remedy) of the fault that the last good copy is in use."""
+    what = f"the last good copy of {since} is in use: {problem}"
+    remedy = f"mend {problem.file} (portero check-config {problem.file} shows all that is wrong), then restart"
+    return "configuration", what, remedy
+
+
+def keep(copy: Path, data: bytes) -> None:
+    try:
+        last_good.keep(copy, data)
+    except OSError as error:
+        log.warning("the configuration cannot be kept as the last good one: %s: %s", copy, error.strerror)
 
 
 # --- small things --------------------------------------------------------------------------------------------

@@ -18,6 +18,11 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run the station")
     run.add_argument("--config", required=True, metavar="FILE")
+    run.add_argument(
+        "--last-good",
+        metavar="FILE",
+        help="keep a copy of a good configuration there; go on with it if that is spoilt",
+    )
     run.add_argument("--log", default="info", choices=("debug", "info", "warning"), help="what goes to the journal")
     check = commands.add_parser("check-config", help="say everything that is wrong with a configuration")
     check.add_argument("file", metavar="FILE")
@@ -35,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         if arguments.command == "run":
-            return _run(arguments.config, arguments.log)
+            return _run(arguments.config, arguments.last_good, arguments.log)
         if arguments.command == "check-config":
             return _check(arguments.file)
         if arguments.command == "check-board":
@@ -47,17 +52,19 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _run(path: str, level: str) -> int:
+def _run(path: str, last_good: str | None, level: str) -> int:
     import asyncio
     import faulthandler
+    from pathlib import Path
 
     from firmware import app, logs
-    from firmware.config import ConfigError, load
+    from firmware.config import ConfigError, load_or_last_good
 
     faulthandler.enable()  # where each thread stood, when systemd's watchdog ends us (SIGABRT)
     logs.start(level.upper())
     try:
-        asyncio.run(app.run(load(path)))
+        copy = Path(last_good) if last_good is not None else None
+        asyncio.run(app.run(load_or_last_good(path, copy), copy))
     except (ConfigError, app.StartError) as error:
         print(error, file=sys.stderr)
         return FAILED

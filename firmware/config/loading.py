@@ -7,11 +7,13 @@ import errno
 import logging
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TypeVar
 
 from msgspec.structs import replace
 
+from firmware import last_good
 from firmware.config import checks, profiles, toml_text
 from firmware.config.forms import code_digits
 from firmware.config.problems import ConfigError, Path, Problem, dotted
@@ -23,25 +25,100 @@ log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=Section)
 
-MAX_BYTES = 1_000_000  # a building of a thousand flats needs a fifth of it
+MAX_BYTES = last_good.MAX_BYTES  # a building of a thousand flats needs a fifth of it
 SECRET_MAX_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a start goes by. `data` is the file that was used, as it was read; `spoilt` is what is wrong with the
+    one in whose place the last good copy stands, which is the configuration `since` then."""
+
+    config: Config
+    data: bytes
+    spoilt: Problem | None = None
+    since: str = ""
 
 
 def load(path: str | os.PathLike[str]) -> Config:
     """The configuration of `path`; warnings go to the log. Raises ConfigError with every fault at once."""
-    config, problems = inspect(path)
+    return load_or_last_good(path, None).config
+
+
+def load_or_last_good(path: str | os.PathLike[str], copy: FilePath | None, *, of_anybody: bool = False) -> Loaded:
+    """The configuration of `path`, or where that is spoilt the last good one of `copy` (None: there is none), as
+    though it stood in `path`. Spoilt is a file with faults, and one without a button where the copy has some: what
+    is left of a file that was cut off may be in order. Warnings, and which of the two is used, go to the log.
+    `of_anybody` as in last_good.read. Raises ConfigError with every fault of `path` where neither will do."""
+    file = os.fspath(path)
+    data, config, problems = _inspect(file)
+    kept = None
+    if copy is not None and (config is None or not config.buttons):
+        kept = _last_good(copy, FilePath(file), of_anybody)
     if config is None:
-        raise ConfigError(problems)
-    for problem in problems:
-        log.warning("%s", problem)
-    return config
+        if kept is None:
+            raise ConfigError(problems)
+        spoilt = next(problem for problem in problems if not problem.warning)
+    elif kept is None or not kept.config.buttons:
+        _log_all(problems)
+        return Loaded(config, data)
+    else:
+        what = "there is none, and the last good copy has some: the file may be cut off"
+        spoilt = Problem(file, 0, "buttons", what, f"if it is meant so, remove {copy}")
+    log.error("%s", spoilt)
+    log.error("%s is not used, but the last good copy of %s, %s", file, kept.since, copy)
+    _log_all(kept.warnings)
+    return Loaded(kept.config, kept.data, spoilt, kept.since)
 
 
 def inspect(path: str | os.PathLike[str]) -> tuple[Config | None, tuple[Problem, ...]]:
     """(the configuration, or None where a fault forbids it; faults and warnings by line)."""
-    file = os.fspath(path)
+    _, config, problems = _inspect(os.fspath(path))
+    return config, problems
+
+
+def _inspect(file: str) -> tuple[bytes, Config | None, tuple[Problem, ...]]:
     try:
-        text = _text(file)
+        data = _bytes(file)
+    except _Unreadable as error:
+        return b"", None, (Problem(file, 0, "", error.what, error.write),)
+    return data, *_judge(data, file, FilePath(file))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    config: Config
+    warnings: tuple[Problem, ...]
+    data: bytes
+    since: str
+
+
+def _last_good(path: FilePath, place: FilePath, of_anybody: bool) -> _Kept | None:
+    """The copy at `path`, judged as though it stood at `place`; None where there is none to be used."""
+    try:
+        copy = last_good.read(path, of_anybody=of_anybody)
+    except last_good.Refused as error:
+        log.error("the last good copy is not used: %s", error)
+        return None
+    if copy is None:
+        return None
+    config, problems = _judge(copy.data, os.fspath(path), place)
+    if config is None:
+        fault = next(problem for problem in problems if not problem.warning)
+        log.error("the last good copy cannot be used either: %s", fault)
+        return None
+    return _Kept(config, problems, copy.data, copy.since)
+
+
+def _log_all(warnings: tuple[Problem, ...]) -> None:
+    for problem in warnings:
+        log.warning("%s", problem)
+
+
+def _judge(data: bytes, file: str, place: FilePath) -> tuple[Config | None, tuple[Problem, ...]]:
+    """As `inspect`, of what was read from `file`; what it names is looked up as though it stood at `place`."""
+    try:
+        text = _text(data)
         table = toml_text.parse(text)
     except _Unreadable as error:
         return None, (Problem(file, 0, "", error.what, error.write),)
@@ -56,8 +133,8 @@ def inspect(path: str | os.PathLike[str]) -> tuple[Config | None, tuple[Problem,
     reader = Reader(findings.fault)
     config: Config = reader.table(Config, profiles.fill_in(table), ())
     findings.marked = reader.wrong
-    config = _with_secret_files(config, FilePath(file), findings)
-    config = _with_certificates(config, FilePath(file), findings)
+    config = _with_secret_files(config, place, findings)
+    config = _with_certificates(config, place, findings)
     checks.check(config, findings.lines.__contains__, findings)
     _world_readable(file, config, findings)
     problems = tuple(sorted(findings.problems, key=lambda problem: problem.line))
@@ -98,7 +175,7 @@ class _Findings:
         self.problems.append(Problem(self._file, line, dotted(path), what, write, warning))
 
 
-def _text(file: str) -> str:
+def _bytes(file: str) -> bytes:
     try:
         # Opened without waiting: a FIFO in the file's place must not hang the start.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -113,6 +190,10 @@ def _text(file: str) -> str:
         raise _Unreadable(
             f"is larger than {MAX_BYTES} bytes", "name the configuration file: this is something else"
         )
+    return data
+
+
+def _text(data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _Unreadable("is UTF-16 text", "save it as UTF-8")
     try:

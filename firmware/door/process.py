@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from board import BoardError, Outputs, load_outputs
 from drivers.gpio.base import Chip, GpioError, InputLine, OutputLine
 from drivers.gpio.chips import open_chip
+from firmware.door.choice import Choice
 from firmware.door.journal import Journal
 from firmware.door.lock import Door, Lock, Record, Switch, Tell, TellAll
 from firmware.door.protocol import MAX_LINE, VERSION, Malformed, PulseRequest, encode, parse_request
@@ -28,10 +30,11 @@ from firmware.door.settings import Settings, SettingsError
 from firmware.door.systemd import Notifier
 
 USAGE = """\
-usage: portero-door --config FILE [--release]
+usage: portero-door --config FILE [--last-good FILE] [--release]
 
-  --release  only set every relay of the board inactive, and end: for systemd's ExecStopPost=, after a process that
-             could not do it any more"""
+  --last-good FILE  keep a copy of a good configuration there, and go on with it when that is spoilt or gone
+  --release         only set every relay of the board inactive, and end: for systemd's ExecStopPost=, after a
+                    process that could not do it any more"""
 CONSUMER = "portero-door"  # who has the relays, in the words of gpioinfo
 SOCKET_NAME = "door.sock"
 JOURNAL_NAME = "door-journal.jsonl"
@@ -60,65 +63,79 @@ def main() -> None:
     release = "--release" in arguments
     if release:
         arguments.remove("--release")
-    if len(arguments) != 2 or arguments[0] != "--config":
+    files = {option: Path(file) for option, file in zip(arguments[::2], arguments[1::2], strict=False)}
+    if 2 * len(files) != len(arguments) or not {"--config"} <= files.keys() <= {"--config", "--last-good"}:
         print(USAGE, file=sys.stderr)
         sys.exit(EXIT_USAGE)
     try:
+        choice = Choice(files["--config"], files.get("--last-good"))
+    except SettingsError as error:
+        _say(str(error).splitlines())
+        sys.exit(EXIT_CONFIGURATION)
+    try:
         if release:
-            _only_release(Path(arguments[1]))
+            _only_release(choice)
         else:
-            _run(Path(arguments[1]), Notifier(os.environ))
+            _run(choice, Notifier(os.environ))
     except Fatal as fatal:
-        for line in str(fatal).splitlines():
-            print(f"portero-door: {line}", file=sys.stderr)
+        _say([*choice.notes, *str(fatal).splitlines()])
         sys.exit(fatal.status)
 
 
-def _only_release(file: Path) -> None:
-    settings = _settings(file)
-    problem = _become_only_instance(settings.run_dir)
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(f"portero-door: {line}", file=sys.stderr, flush=True)
+
+
+def _only_release(choice: Choice) -> None:
+    problem = _become_only_instance(choice.settings.run_dir)
     with contextlib.ExitStack() as lines_open:
-        taken = _release_all(settings, lines_open)
+        taken = _release_all(choice.settings, lines_open)
     print(f"portero-door: released {', '.join(taken.lines) or 'nothing: the board has no outputs'}")
     if problem:
         raise Fatal(problem)
+    _say(choice.notes)
 
 
-def _settings(file: Path) -> Settings:
-    try:
-        return Settings(file)
-    except SettingsError as error:
-        raise Fatal(str(error), EXIT_CONFIGURATION) from error
-
-
-def _run(file: Path, notifier: Notifier) -> None:
-    settings = _settings(file)
+def _run(choice: Choice, notifier: Notifier) -> None:
     wake, wake_writer = socket.socketpair()
     wake.setblocking(False)
     wake_writer.setblocking(False)
     signals = _Signals(wake_writer)
-    problem = _become_only_instance(settings.run_dir)
+    run_dir = choice.settings.run_dir
+    problem = _become_only_instance(run_dir)
     with contextlib.ExitStack() as lines_open:
-        taken = _release_all(settings, lines_open)
+        taken = _release_all(choice.settings, lines_open)
         if problem:
             raise Fatal(problem)
-        tamper = settings.tamper(taken.board.inputs)
         try:
-            doors = settings.doors(taken.lines)
+            tamper, doors = choice.judge(taken.board.inputs, taken.lines)
         except SettingsError as error:
             raise Fatal(str(error), EXIT_CONFIGURATION) from error
         by_door = {door.name: taken.lines[relay] for door, relay in doors.items()}
         cover = taken.watch(tamper) if tamper else None
-        journal = Journal(settings.state_dir / JOURNAL_NAME, lambda: _poke(wake_writer))
-        without = come_first()  # this thread alone: the journal's began before
+        journal = Journal(choice.settings.state_dir / JOURNAL_NAME, lambda: _poke(wake_writer))
+        threading.Thread(target=_settle, args=(choice,), name="last good", daemon=True).start()
+        without = come_first()  # this thread alone: the others began before
         if without:
             print(f"portero-door: {without}", file=sys.stderr)
         try:
-            _open(doors, by_door, cover, settings.run_dir / SOCKET_NAME, journal, notifier).run(signals, wake)
+            process = _open(doors, by_door, cover, run_dir / SOCKET_NAME, journal, notifier)
+            if choice.spoilt:
+                what = f"the lock's last good copy of {choice.since} is in use: {choice.spoilt}"
+                process.report_fault("configuration of the lock", what, "mend the file, then restart portero-door")
+            process.run(signals, wake)
         finally:
             # The lines first: closing the journal may take as long as a bad disk likes.
             lines_open.close()
             journal.close(JOURNAL_CLOSE_S)
+
+
+def _settle(choice: Choice) -> None:
+    """What waits for the disk and for who reads our words: on a thread that nobody waits for."""
+    choice.keep()
+    _say(choice.notes)
+    choice.notes.clear()
 
 
 class Process:
@@ -166,6 +183,9 @@ class Process:
                 self._server.turn(self._patience_s())
         finally:
             self._stop(signals.received or "error")
+
+    def report_fault(self, where: str, what: str, remedy: str) -> None:
+        self._lock.report_fault(where, what, remedy)
 
     def _stop(self, reason: str) -> None:
         self._lock.stop()

@@ -24,15 +24,17 @@ class SettingsError(Exception):
 class Settings:
     """A station file as the lock sees it: read first, its doors judged later, once the relays are released.
 
-    SettingsError where the file cannot be read at all.
+    `data` is what stands in it, where that has been read already; else SettingsError if it cannot be read at all.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, data: bytes | None = None) -> None:
+        self.file = file
         self._complaints = Complaints(file)
         try:
-            text = file.read_bytes().decode(errors="replace")
+            self.data = file.read_bytes() if data is None else data
         except OSError as error:
             raise SettingsError(f"{file}: {error.strerror}") from error
+        text = self.data.decode(errors="replace")
         try:
             self._values: dict[str, Any] = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -42,6 +44,20 @@ class Settings:
         self.board = station.text("board", "simulated")
         self.run_dir = Path(station.text("run_dir", "/run/portero"))
         self.state_dir = Path(station.text("state_dir", "/var/lib/portero"))
+
+    @property
+    def places(self) -> tuple[str, Path, Path]:
+        return self.board, self.run_dir, self.state_dir
+
+    @property
+    def spoilt(self) -> str:
+        """The first thing that is wrong with the file as a whole or with [station]; empty where nothing is. A file
+        that was cut off may be good TOML, or nothing at all."""
+        if self._complaints.lines:
+            return self._complaints.lines[0]
+        if not self._values.get("buttons") and not self._values.get("doors"):
+            return f"{self.file}: has neither [[buttons]] nor [[doors]]: it may be cut off"
+        return ""
 
     def tamper(self, inputs: Collection[str]) -> str:
         """The input of the station's cover among those of the board; empty where none is configured. A name that

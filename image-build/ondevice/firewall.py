@@ -1,15 +1,18 @@
 """The firewall of a station: nothing comes in but what its configuration has opened.
 
 `python3 -m ondevice.firewall FILE` makes the rules of a station's TOML and loads them; with `--print` it prints
-them. Where the file cannot be read the rules of the start stay, which leave SSH open: the device can be mended.
+them. Where the file cannot be used the station goes on with its last good copy, and so do the rules
+(`--last-good`). Without that the rules of the start stay, which leave SSH open: the device can be mended.
 """
 
+import argparse
+import logging
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from firmware.config import Config, inspect
+from firmware.config import Config, ConfigError, load_or_last_good
 
 SSH = 22
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -54,21 +57,24 @@ def ruleset(opened: Ports) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    only_print = "--print" in arguments
-    files = [word for word in arguments if not word.startswith("--")]
-    if len(files) != 1:
-        print("usage: python3 -m ondevice.firewall [--print] FILE", file=sys.stderr)
-        return 2
-    if not Path(files[0]).exists():
+    parser = argparse.ArgumentParser(prog="python3 -m ondevice.firewall")
+    parser.add_argument("--print", action="store_true", dest="only_print")
+    parser.add_argument("--last-good", type=Path, metavar="FILE")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    given = parser.parse_args(arguments)
+    if not given.file.exists() and not (given.last_good is not None and given.last_good.exists()):
         print("portero-firewall: no configuration yet: SSH alone is open")
         return 0
-    config, problems = inspect(files[0])
-    if config is None:
-        print(f"portero-firewall: {files[0]} has errors ({problems[0]}); the rules stay", file=sys.stderr)
+    try:
+        # The station's copy, whoever that is: it says no more than which ports are open.
+        config = load_or_last_good(given.file, given.last_good, of_anybody=True).config
+    except ConfigError as error:
+        first_problem = next(problem for problem in error.problems if not problem.warning)
+        print(f"portero-firewall: {given.file} has errors ({first_problem}); the rules stay", file=sys.stderr)
         return 1
     first, last = EPHEMERAL.read_text().split()
     rules = ruleset(ports(config, (int(first), int(last))))
-    if only_print:
+    if given.only_print:
         print(rules, end="")
         return 0
     loaded = subprocess.run(["/usr/sbin/nft", "-f", "-"], input=rules, text=True, check=False)
@@ -86,4 +92,7 @@ def _reachable(listen: tuple[str, ...]) -> list[int]:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(
+        level=logging.ERROR, format="portero-firewall: %(message)s"
+    )  # warnings: the station's to tell
     sys.exit(main(sys.argv[1:]))

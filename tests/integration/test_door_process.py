@@ -598,6 +598,56 @@ def test_a_wrong_configuration_is_named_with_file_and_key(station: Station, text
     assert "Traceback" not in errors
 
 
+def test_with_a_spoilt_configuration_it_goes_on_with_its_last_good_copy_and_reports_that(
+    station: Station, talk: Callable[[], Talk]
+) -> None:
+    copy = station.state_dir / "door.last-good.toml"
+    process = station.start("--last-good", str(copy))
+    assert station.notify.recv(1000).startswith(b"READY=1")
+    eventually(copy.exists, "the copy is kept")
+    talk().ask(door="yard", pulse_ms=60_000)
+    assert station.yard.wait(True, DEADLINE_S)
+    process.kill()
+    process.wait()
+    station.file.write_text("[[doors\n")
+
+    status, errors = station.run("--last-good", str(copy), "--release")
+    assert status == 0
+    assert errors.startswith(f"portero-door: {station.file}: ")
+    assert "portero-door: goes on with the last good copy of 2" in errors
+    assert not station.yard.active
+
+    station.file.unlink()
+    station.start("--last-good", str(copy))
+    assert station.notify.recv(1000).startswith(b"READY=1")
+    with_copy = talk()
+    (fault,) = with_copy.hear("hello")["faults"]
+    assert fault["where"] == "configuration of the lock"
+    assert f"{station.file}: No such file" in fault["what"]
+    with_copy.ask(door="street")
+    assert station.street.wait(True, DEADLINE_S)
+
+
+def test_a_copy_that_others_may_write_opens_no_door(station: Station) -> None:
+    copy = station.file.with_name("copy.toml")
+    station.file.rename(copy)
+    copy.chmod(0o666)
+    status, errors = station.run("--last-good", str(copy))
+    assert status == 78
+    assert errors.splitlines() == [
+        f"portero-door: {station.file}: No such file or directory",
+        f"portero-door: the last good copy is not used: {copy}: others may write it; "
+        f"remove it, or run chmod 600 {copy}",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["--last-good"], ["--config", "again.toml"], ["--good", "x"]])
+def test_it_is_told_how_it_is_called(station: Station, arguments: list[str]) -> None:
+    status, errors = station.run(*arguments)
+    assert status == 2
+    assert errors.startswith("usage: portero-door --config FILE")
+
+
 def test_an_unknown_board_and_a_missing_file_are_named(station: Station) -> None:
     station.file.write_text('[station]\nboard = "rpi9"\n')
     status, errors = station.run()

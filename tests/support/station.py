@@ -164,9 +164,11 @@ class Portero:
         self.configuration.write_text("\n".join(text))
         self.configuration.chmod(0o600)
 
-        arguments = ["--config", str(self.configuration)]
-        self.door = Program("portero-door", [*within, str(BIN / "portero-door"), *arguments], folder)
-        run = [*within, *program, "run", *arguments, "--log", "debug"]
+        arguments = ["--config", str(self.configuration), "--last-good"]
+        copies = {name: str(self._state / f"{name}.last-good.toml") for name in ("door", "station")}
+        locked = [*within, str(BIN / "portero-door"), *arguments, copies["door"]]
+        self.door = Program("portero-door", locked, folder)
+        run = [*within, *program, "run", *arguments, copies["station"], "--log", "debug"]
         self.program = Program("portero", run, folder, environment=environment)
         follow = [str(BIN / "doorctl"), "events", "--follow", "--json", "--since", "0", "--run-dir", str(self._run)]
         self._follower = Program("doorctl-events", follow, folder)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from firmware.config import (
     Config,
     Door,
     MediaSection,
+    Problem,
     Secret,
     Sip,
     Stage,
@@ -34,6 +36,21 @@ CONFIG = Config(
     buttons=(Button(name="flat", input="button1", stages=(Stage(ring=("101",)),)),),
     doors=(Door(name="street", relay="relay1"),),
 )
+
+
+def test_a_fault_tells_which_copy_is_in_use_why_and_how_to_mend_the_file():
+    problem = Problem("/data/station.toml", 7, "buttons[0].input", "is missing", 'write input = "button1"')
+    assert app.spoilt(problem, "2026-11-21 20:30") == (
+        "configuration",
+        "the last good copy of 2026-11-21 20:30 is in use: "
+        '/data/station.toml:7: buttons[0].input: is missing; write input = "button1"',
+        "mend /data/station.toml (portero check-config /data/station.toml shows all that is wrong), then restart",
+    )
+
+
+def test_a_copy_that_cannot_be_written_is_a_warning(caplog):
+    app.keep(Path("/proc/last-good.toml"), b"")
+    assert "cannot be kept as the last good one: /proc/last-good.toml: " in caplog.text
 
 
 def test_an_edge_on_the_line_is_a_press_on_the_loops_thread_with_the_time_of_the_edge(tmp_path):

@@ -1,5 +1,6 @@
 """What a station's configuration opens, and that nothing else is."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -50,6 +51,28 @@ def test_a_file_with_errors_leaves_the_rules_there_are(tmp_path: Path, capsys: p
 
 def test_no_file_yet_is_no_failure(tmp_path: Path) -> None:
     assert firewall.main(["--print", str(tmp_path / "station.toml")]) == 0
+
+
+@pytest.mark.parametrize("spoilt", ["[", None])
+def test_with_a_file_that_is_spoilt_or_gone_the_last_good_copy_opens_its_ports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spoilt: str | None
+) -> None:
+    copy = tmp_path / "last-good.toml"
+    copy.write_text('[sip]\nlisten = ["0.0.0.0:5062"]\n')
+    copy.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(copy, 4242, -1)  # the station's
+    if spoilt is not None:
+        (tmp_path / "station.toml").write_text(spoilt)
+    assert firewall.main(["--print", "--last-good", str(copy), str(tmp_path / "station.toml")]) == 0
+    assert "tcp dport { 22, 5062 } accept" in capsys.readouterr().out
+
+
+def test_with_a_copy_that_is_spoilt_too_the_rules_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "last-good.toml"
+    copy.write_text("[")
+    assert firewall.main(["--print", "--last-good", str(copy), str(tmp_path / "station.toml")]) == 1
+    assert "station.toml: there is no such file" in capsys.readouterr().err
 
 
 RULES = Path(__file__).parents[3] / "image-build/root/etc/nftables.conf"

@@ -36,6 +36,17 @@ def test_it_is_restarted_however_often_it_ends(name: str) -> None:
     assert "WatchdogSec" in unit["Service"]
 
 
+@pytest.mark.parametrize(("name", "copy"), [("portero", "station"), ("portero-door", "door")])
+def test_it_starts_with_its_configuration_or_with_the_last_good_copy_of_it(name: str, copy: str) -> None:
+    kept = f"/data/portero/state/{copy}.last-good.toml"
+    text = (UNITS / f"{name}.service").read_text()
+    conditions = [line for line in text.splitlines() if line.startswith("Condition")]
+    assert conditions == [f"ConditionPathExists=|{path}" for path in ("/data/portero/station.toml", kept)]
+    commands = [line for line in text.splitlines() if "--config" in line]
+    assert commands
+    assert all(f"--last-good {kept}" in command for command in commands)
+
+
 def test_relays_are_released_after_any_end_of_the_lock() -> None:
     assert "--release" in read("portero-door.service")["Service"]["ExecStopPost"]
 
