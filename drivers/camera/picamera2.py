@@ -4,10 +4,10 @@ Up to the Pi 4 and Zero 2 W the board has an H.264 encoder, /dev/video11, whose 
 takes any machine without a camera system for such a board, so the encoder is asked for its name. The Pi 5 has none;
 picamera2's own encoder for it cannot make a keyframe when asked (its force_key_frame raises TypeError), ours can.
 
-Three adapters let picamera2 run where libcamera does but a Pi's kernel does not: stubs of what it imports for its
+Four adapters let picamera2 run where libcamera does but a Pi's kernel does not: stubs of what it imports for its
 preview on a screen and for photographs; buffers from libcamera where there are no DMA heaps; one mode for a camera
-that knows no raw pictures. picamera2 comes with Raspberry Pi OS (python3-picamera2), libcamera's Python with the
-distribution.
+that knows no raw pictures; a pace for one that keeps to no rate by itself. picamera2 comes with Raspberry Pi OS
+(python3-picamera2), libcamera's Python with the distribution.
 """
 
 import contextlib
@@ -95,6 +95,7 @@ class Sensor:
         try:
             wanted = {"size": (self.width, self.height), "format": "YUV420"}
             rate = self.rate_control(device, self.fps)
+            device.period_s = 0.0 if rate else 1 / self.fps
             device.configure(device.create_video_configuration(main=wanted, controls=rate))
         except BaseException:
             device.close()
@@ -248,15 +249,19 @@ class _SensorPictures:
 
     def pictures(self, stopping: threading.Event) -> "Generator[tuple[VideoFrame, int], None, None]":
         device = self._sensor.device
+        due_s = 0.0
         device.start()
         try:
             while (request := self._next(device, stopping)) is not None:
+                due_s = max(due_s, time.monotonic()) + device.period_s
                 try:
                     picture = _frame(request, device.stream_configuration("main"))
                     taken_us = self._taken_us(request)
                 finally:
                     request.release()
                 yield picture, taken_us
+                if device.period_s:  # picamera2 keeps one picture ready
+                    stopping.wait(max(0.0, due_s - time.monotonic()))
         finally:
             device.stop()
 
@@ -354,7 +359,22 @@ def _adapted(package: Any, *, heaps: bool) -> Any:
                 return list(modes)
         return [{"format": "NV12", "size": (640, 480)}]  # a camera without raw pictures: nobody asks for them
 
-    attributes: dict[str, Any] = {"_get_raw_modes": raw_modes}
+    def process_requests(self: Any, display: Any) -> None:
+        """Called on picamera2's thread for the pictures that are there, which go back to the camera with it. One
+        without a rate (libcamera's virtual camera) makes the next at once, as fast as the processor can."""
+        if self.period_s and self._requests:
+            now_s = time.monotonic()
+            due_s = min(self.due_s, now_s + self.period_s)
+            time.sleep(max(0.0, due_s - now_s))
+            self.due_s = max(due_s, now_s) + self.period_s
+        package.Picamera2.process_requests(self, display)
+
+    attributes: dict[str, Any] = {
+        "_get_raw_modes": raw_modes,
+        "process_requests": process_requests,
+        "period_s": 0.0,
+        "due_s": 0.0,
+    }
     if not heaps:
         from picamera2 import picamera2 as inner
         from picamera2.allocators.allocator import Allocator

@@ -181,6 +181,7 @@ class Camera:
 
     def __init__(self) -> None:
         self.virtual = True
+        self.keeps_rate = True  # the real one of that name does not
         self.running = self.stalled = False
         self.starts = 0
         self.set_controls: dict[str, object] = {}
@@ -196,7 +197,7 @@ class Camera:
 
     @property
     def controls(self) -> dict[Control, Range]:
-        return {Control("FrameDurationLimits"): Range(10_000, 1_000_000, 33_333)}
+        return {Control("FrameDurationLimits"): Range(10_000, 1_000_000, 33_333)} if self.keeps_rate else {}
 
     def acquire(self) -> None: ...
 

@@ -73,6 +73,18 @@ def test_a_raspberry_pis_pictures_come_as_its_libcamera_makes_them(camera: libca
     assert (frame.width, frame.height) == (648, 480)
 
 
+def test_a_camera_without_a_rate_is_kept_to_the_boards(camera: libcamera.Camera) -> None:
+    camera.keeps_rate = False
+    made = driver.open_camera("", 320, 240, 10, 600)  # the camera would make fifty
+    came: list[float] = []
+    made.start(lambda unit: came.append(time.monotonic()))
+    wait_until(lambda: len(came) >= 8, "pictures")
+    made.stop()
+    made.close()
+    assert camera.set_controls == {}
+    assert came[7] - came[1] >= 0.5  # six periods, the first of them begun by then
+
+
 def test_closed_and_opened_again_as_after_a_fault(camera: libcamera.Camera) -> None:
     for _ in range(2):
         made = driver.open_camera("", 640, 480, 25, 600)
