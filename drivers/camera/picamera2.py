@@ -96,7 +96,9 @@ class Sensor:
             wanted = {"size": (self.width, self.height), "format": "YUV420"}
             rate = self.rate_control(device, self.fps)
             device.period_s = 0.0 if rate else 1 / self.fps
-            device.configure(device.create_video_configuration(main=wanted, controls=rate))
+            # Each buffer of a camera without a rate is a picture that nobody asked for.
+            buffers = 6 if rate else 2
+            device.configure(device.create_video_configuration(main=wanted, controls=rate, buffer_count=buffers))
         except BaseException:
             device.close()
             raise
