@@ -236,15 +236,17 @@ class DigestExchange:
         self._client = client
         self._use: dict[_Space, _Nonce] = dict(client._known)
         self._remembered = set(self._use)  # spaces answered from memory: a refusal may be of the nonce alone
-        self._sent: dict[_Space, list[tuple[str, str]]] = {}  # (nonce, algorithm) of each attempt
+        self._sent: dict[_Space, list[tuple[str, str]]] = {}  # (nonce, algorithm) of each attempt that was answered
+        self._latest: dict[_Space, tuple[str, str]] = {}
 
     def authorize(self, request: Request) -> None:
-        """Write the credentials for every realm known, replacing those of an earlier attempt."""
+        """Write the credentials for every realm known, replacing those of an earlier attempt. Whether it is sent as
+        it is, or written again for another way there, is not known yet."""
         for name in _CHALLENGE_FIELDS.values():
             request.headers.remove(name)
         for space, nonce in self._use.items():
             request.headers.add(space[0], str(self._client._credentials(nonce, request)))
-            self._sent.setdefault(space, []).append((nonce.challenge.nonce, nonce.algorithm))
+            self._latest[space] = (nonce.challenge.nonce, nonce.algorithm)
 
     def challenged(self, response: Response) -> bool:
         """Take a 401 or 407. True: send again, authorized. False: give up, see `failure`."""
@@ -265,6 +267,8 @@ class DigestExchange:
         if not offered:
             self.failure = "no Digest challenge"
             return False
+        for space, attempt in self._latest.items():
+            self._sent.setdefault(space, []).append(attempt)
         for space, nonces in offered.items():
             nonces.sort(key=lambda nonce: ALGORITHMS.index(nonce.algorithm))
             chosen = self._choose(space, nonces)

@@ -194,6 +194,15 @@ def test_remembered_nonce_that_expired_without_stale_gets_one_silent_retry():
     assert not second.challenged(challenged_with(digest("n3")))
 
 
+def test_credentials_written_again_for_another_way_there_count_as_one_attempt():
+    own = client()
+    own.exchange().challenged(challenged_with(digest("n1")))
+    exchange = own.exchange()
+    exchange.authorize(register())  # too large for a datagram with them
+    exchange.authorize(register())  # by TCP
+    assert exchange.challenged(challenged_with(digest("n2")))
+
+
 def test_peer_that_always_calls_the_nonce_stale_is_given_up():
     exchange = client().exchange()
     tries = 0

@@ -51,6 +51,22 @@ def test_pitfall_23_the_invite_with_credentials_fits_a_datagram(challenge: tuple
     assert len(sent) <= LARGEST_DATAGRAM - 25  # addresses of full length need 14 more
 
 
+def test_a_large_invite_with_a_nonce_of_before_is_sent_again_with_a_new_one():
+    """Kamailio's nonces expire, and it need not call them stale: the second visitor's call was given up."""
+    account = Account("pbx", Uri.parse(f"sip:door@{DOMAIN}"), password="secret", register=False)
+    bench = Bench(Configuration(accounts=(account,)))
+    bench.names[DOMAIN] = (Target("udp", "10.0.0.2", 5060),)
+    for visit, nonce in enumerate(("first", "second")):
+        bench.core.invite(Uri.parse(f"sip:1001@{DOMAIN}"), b"v" * 1300, bench.now, account="pbx")
+        invite = bench.request("INVITE")
+        assert bench.opened[-1].transport == "tcp"
+        assert ("Proxy-Authorization" in invite.headers) == bool(visit)
+        refusal = ("Proxy-Authenticate", f'Digest realm="{DOMAIN}", nonce="{nonce}", qop="auth"')
+        bench.receive(reply(invite, 407, headers=(refusal,)))
+        again = bench.request("INVITE")
+        assert f'nonce="{nonce}"' in str(again.headers.get("Proxy-Authorization"))
+
+
 def test_a_request_is_spelt_shortly_only_where_it_would_be_too_large():
     bench = Bench()
     bench.core.invite(Uri.parse("sip:mon@10.0.0.2"), b"v=0\r\n", 0.0)
