@@ -281,7 +281,7 @@ _COMMANDS: dict[str, Callable[[Json], str]] = {
 }
 _BEGINNINGS = (".InviteSent", ".IncomingCall")
 _FAILURES = ("flow_failed", "flow_closed", "send_failed", "receive_garbage")
-_SILENT = ("other", "receive", "receive_message", "handle_timer", "flow_opened", "resolved")
+_SILENT = ("other", "fall_back", "receive", "receive_message", "handle_timer", "flow_opened", "resolved")
 
 
 def _notes_before(entry: Json, received: bool) -> Iterator[tuple[str, str]]:

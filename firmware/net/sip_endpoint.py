@@ -187,7 +187,6 @@ class SipEndpoint:
         display_name: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         binding: Binding | None = None,
-        fallbacks: Sequence[bytes] = (),
     ) -> int:
         try:
             return self._core.invite(
@@ -198,10 +197,12 @@ class SipEndpoint:
                 display_name=display_name,
                 headers=headers,
                 binding=binding,
-                fallbacks=fallbacks,
             )
         finally:
             self._flush()
+
+    def fall_back(self, call: int, offers: Sequence[bytes]) -> None:
+        self._core.fall_back(call, offers, self._loop.time())
 
     def hangup(self, call: int, *, status: int = 0, reason: str = "") -> None:
         self._core.hangup(call, self._loop.time(), status=status, reason=reason)

@@ -183,6 +183,12 @@ class Core:
         call.start(now)
         return call.number
 
+    def fall_back(self, call: int, offers: Sequence[bytes], now: float) -> None:
+        """More `fallbacks` of a call of ours: the first INVITE need not wait until they are made."""
+        found = self._call(call)
+        if isinstance(found, OutgoingCall):
+            found.fall_back(offers)
+
     def hangup(self, call: int, now: float, *, status: int = 0, reason: str = "") -> None:
         """End a call by whatever its state asks for: CANCEL, BYE or a final response.
 

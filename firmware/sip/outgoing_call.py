@@ -81,7 +81,7 @@ class OutgoingCall(Call):
             prepare=self._prepare,
             hint=binding.flow if binding is not None else None,
             mending=Mending(
-                renew=self._reduce if fallbacks else None,
+                renew=self._reduce,
                 redirect=self._may_follow,
                 # An account's server stays between us and everybody.
                 through=(lambda uri: identity.next_hop) if identity is not None else (lambda uri: uri),
@@ -104,6 +104,9 @@ class OutgoingCall(Call):
         self._enter()
         self.show("trying", now)
         self._request_out.start(now)
+
+    def fall_back(self, offers: Sequence[bytes]) -> None:
+        self._fallbacks += offers
 
     def hangup(self, now: float, status: int, reason: str) -> None:
         if self.state == "answered":

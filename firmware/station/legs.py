@@ -152,12 +152,12 @@ class Legs:
                     *self._transfers.headers(name),
                 ),
                 binding=binding,
-                fallbacks=leg.other_offers(),
             )
         except CANNOT_BE_CALLED as error:
             self.not_started(visit, name, error)
             return
         self.by_call[leg.call] = leg
+        self._phone.fall_back(leg.call, leg.other_offers())
         self._faults.clear(f"target {leg.party}")
 
     def no_ports(self, error: OSError) -> None:

@@ -153,6 +153,21 @@ def test_pitfall_04_a_phone_that_refuses_the_picture_is_asked_for_sound_alone(st
     assert bench.of(CallAnswered) == [CallAnswered(number, "mon", ANSWER)]
 
 
+def test_offers_made_after_the_first_has_left_come_after_those_of_before() -> None:
+    bench = Bench()
+    number, sent = call(bench, fallbacks=(SOUND_ONLY,))
+    bench.core.fall_back(number, (ANSWER,), bench.now)
+    bench.receive(reply(sent, 488, "mon"))
+    second = again(bench, sent)
+    assert second.body == SOUND_ONLY
+    bench.receive(reply(second, 488, "mon"))
+    third = again(bench, second)
+    assert third.body == ANSWER
+    bench.receive(reply(third, 486, "mon"))
+    bench.core.fall_back(number, (ANSWER,), bench.now)  # it is over: nothing to do
+    assert ended(bench).status == 486
+
+
 def test_other_offers_are_made_in_turn_until_none_is_left() -> None:
     bench = Bench()
     number, sent = call(bench, fallbacks=(ANSWER, SOUND_ONLY))

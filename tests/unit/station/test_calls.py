@@ -246,9 +246,7 @@ def replace_accounts(*, trusted: bool) -> Config:
 def test_pitfall_04_a_phone_without_a_screen_is_offered_sound_and_its_answer_is_understood() -> None:
     house = House()
     house.ring()
-    options = house.phone.of("invite")[0][2]
-    assert isinstance(options, dict)
-    (fallback,) = options["fallbacks"]
+    (fallback,) = house.phone.of("fall_back")[0][1]
     assert [media.kind for media in SessionDescription.parse(fallback).media] == ["audio"]
     house.sip(sip_events.OfferReduced(1, 488))
     house.sip(sip_events.CallAnswered(1, "tag", answer_to(fallback)))

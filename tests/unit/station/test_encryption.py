@@ -119,9 +119,7 @@ def test_keys_that_came_over_open_signalling_are_kept_in_our_own_offers() -> Non
 def test_a_phone_that_insists_on_encryption_is_offered_no_choice_the_second_time() -> None:
     door = house("optional", registrar="sip:pbx.example;transport=tls")
     door.ring()
-    options = door.phone.of("invite")[0][2]
-    assert isinstance(options, dict)
-    secure, silent = options["fallbacks"]
+    secure, silent = door.phone.of("fall_back")[0][1]
     assert profile_and_keys(secure) == ("RTP/SAVP", True)
     assert [media.port for media in SessionDescription.parse(secure).media] == [40000, 40002]
     assert [media.port for media in SessionDescription.parse(silent).media] == [40000]

@@ -38,13 +38,15 @@ class Phone:
     def bindings(self, user):
         return self.users.get(user, ())
 
-    def invite(self, uri, sdp, *, account=None, display_name=None, headers=(), binding=None, fallbacks=()):
+    def invite(self, uri, sdp, *, account=None, display_name=None, headers=(), binding=None):
         self.number += 1
         self.over.append(binding)
         self.headers.append(dict(headers))
-        self.fallbacks.append(fallbacks)
         self.invites.append((self.number, str(uri), account, display_name, sdp))
         return self.number
+
+    def fall_back(self, call, offers):
+        self.fallbacks.append(offers)
 
     def hangup(self, call, *, status=0, reason=""):
         self.hangups.append((call, status, reason))
