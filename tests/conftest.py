@@ -32,9 +32,9 @@ def peers(tmp_path: Path) -> Iterator[Peers]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Calls with real peers in real time are tried again where they failed: others may have had the processor, and
     half a minute without a gap is then not the station's to give. A fault of its own is there each time, and what
-    went right only when run again is said at the end."""
+    went right only when run again is said at the end. Not so the relay: once wrong is wrong."""
     for item in items:
-        if item.get_closest_marker("integration") is not None:
+        if item.get_closest_marker("integration") is not None and item.get_closest_marker("relay") is None:
             tries = _SOUND_TRIES if item.get_closest_marker("sound") is not None else _TRIES
             item.add_marker(pytest.mark.flaky(reruns=tries - 1))
 

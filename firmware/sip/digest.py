@@ -269,6 +269,7 @@ class DigestExchange:
             return False
         for space, attempt in self._latest.items():
             self._sent.setdefault(space, []).append(attempt)
+        self._latest.clear()
         for space, nonces in offered.items():
             nonces.sort(key=lambda nonce: ALGORITHMS.index(nonce.algorithm))
             chosen = self._choose(space, nonces)

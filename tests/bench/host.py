@@ -35,8 +35,7 @@ class Host:
 
     def __init__(self, stack: ExitStack) -> None:
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portero-host-")))
-        self.watched = os.geteuid() == 0
-        for cpu in sorted(os.sched_getaffinity(0)) if self.watched else ():
+        for cpu in sorted(os.sched_getaffinity(0)) if os.geteuid() == 0 else ():
             command = [sys.executable, "-c", _WATCH, str(cpu), str(self._folder / f"away-{cpu}")]
             program = Program(f"host-{cpu}", command, self._folder)
             stack.callback(program.stop)

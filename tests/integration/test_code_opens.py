@@ -9,7 +9,7 @@ from tests.support.peers import Peers
 from tests.support.station import CODE, DOOR, LATE_MS, PULSE_MS, Portero
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.relay]
 
 WRONG = "9999"
 
