@@ -4,7 +4,8 @@ A call with sound and picture; meanwhile OPTIONS come 500 times and `doorctl sta
 far more than any house brings. (Without a pause between them the two cores of the measuring machine are full, and
 what is measured is the kernel's scheduler.) Lateness is how much later than its best neighbours
 within a second, on a grid of 20 ms, a packet came; the stamps are the kernel's. The peers: the same call while
-nothing else happens, and a bare thread of another process that sends a packet each 20 ms.
+nothing else happens, and a bare thread of another process that sends a packet each 20 ms. Packets that were due
+while the host had taken a processor away (tests/bench/host.py) are set apart, the peers' as well.
 """
 
 import secrets
@@ -15,10 +16,11 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from tests.bench.host import Host
 from tests.bench.measure import percentile
 from tests.bench.phone import Phone, Talker, receive_stamped, stamped_socket, stamps
 from tests.bench.programs import Station, cpu_s, scratch_folder
-from tests.bench.report import Row
+from tests.bench.report import Row, Skipped
 from tests.support.processes import Program
 
 SECONDS = 30.0
@@ -30,11 +32,11 @@ _WINDOW = 50  # packets, a second: a clock that drifts by 100 ppm moves 0.1 ms i
 _METRONOME = """
 import socket, sys, time
 out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-next_s = time.monotonic()
+first_s, place = time.monotonic(), 0
 while True:
-    next_s += 0.02
-    time.sleep(max(0.0, next_s - time.monotonic()))
-    out.sendto(b"tick", ("127.0.0.1", int(sys.argv[1])))
+    place += 1
+    time.sleep(max(0.0, first_s + 0.02 * place - time.monotonic()))
+    out.sendto(b"%d" % place, ("127.0.0.1", int(sys.argv[1])))
 """
 
 
@@ -51,13 +53,15 @@ def run() -> list[Row]:
         talker = Talker(phone, talk, payload_type=8, listens=False)
         talker.start()
         stack.callback(talker.stop)
-        listener.hear(2.0, _is_sound)  # the buffers have found their depth
-        idle = lateness_ms(listener.hear(SECONDS, _is_sound))
+        host = Host(stack)
+        listener.hear(2.0, _Sound())  # the buffers have found their depth
+        idle, _ = _with_machine(listener.hear(SECONDS, _Sound()), host)
         with _Busy(station) as busy:
             before_s = cpu_s(station.pid)
-            loaded = lateness_ms(listener.hear(SECONDS, _is_sound))
+            heard = listener.hear(SECONDS, _Sound())
             spent = (cpu_s(station.pid) - before_s) / SECONDS
-        bare = lateness_ms(_metronome(stack))
+        loaded, apart = _with_machine(heard, host)
+        bare, _ = _with_machine(_metronome(stack), host)
     rows = []
     for share in (0.5, 0.99, 0.999):
         ours, peer = percentile(loaded, share), percentile(bare, share)
@@ -66,28 +70,55 @@ def run() -> list[Row]:
             Row(f"tick late, control thread busy, p{share * 100:g}", ours, peer, ours / peer, "ms", mark, ok)
         )
     rows.append(Row("tick late, control thread idle, p99", percentile(idle, 0.99), unit="ms"))
+    everything = percentile([late for _, late in lateness_ms(heard)], 0.99)
+    rows.append(
+        Row(
+            f"tick late, control thread busy, p99 with the {apart} of {len(heard)} set apart", everything, unit="ms"
+        )
+    )
     rows.append(Row("requests answered meanwhile", busy.answered / SECONDS, unit="1/s"))
     rows.append(Row("CPU of the station meanwhile", spent * 100, unit="%"))
     return rows
 
 
-def lateness_ms(arrivals: list[float]) -> list[float]:
-    """Each packet's, beside the earliest of the second around it once all are moved onto one moment."""
-    first = arrivals[0]
-    phases = []
-    number = 0
-    for before, at_s in zip([first, *arrivals], arrivals, strict=False):
-        number += round((at_s - before) / _PERIOD_S) if at_s != first else 0
-        phases.append(at_s - first - number * _PERIOD_S)
+Arrival = tuple[int, float]  # its place on the grid; when it came
+
+
+def _with_machine(arrivals: list[Arrival], host: Host) -> tuple[list[float], int]:
+    """How late those packets came that had the machine when they were due, and how many had not."""
+    packets = lateness_ms(arrivals)
+    away = host.was_away([(due_s, due_s + MARK_MS / 1000) for due_s, _ in packets])
+    kept = [late for (_, late), gone in zip(packets, away, strict=True) if not gone]
+    if not kept:
+        raise Skipped("the host was away during every one of them")
+    return kept, len(packets) - len(kept)
+
+
+def lateness_ms(arrivals: list[Arrival]) -> list[tuple[float, float]]:
+    """When each packet was due, by the earliest of the second around it once all are moved onto one moment; and how
+    many milliseconds later it came."""
+    phases = [at_s - place * _PERIOD_S for place, at_s in arrivals]
     late = []
     for index, phase in enumerate(phases):
         low = max(0, min(index - _WINDOW // 2, len(phases) - _WINDOW))
-        late.append((phase - min(phases[low : low + _WINDOW])) * 1000)
+        late_s = phase - min(phases[low : low + _WINDOW])
+        late.append((arrivals[index][1] - late_s, late_s * 1000))
     return late
 
 
-def _is_sound(packet: bytes) -> bool:
-    return packet[1] & 0x7F == 8
+class _Sound:
+    """Places of a call's packets of sound, by their timestamps."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+
+    def __call__(self, packet: bytes) -> int | None:
+        if packet[1] & 0x7F != 8:
+            return None
+        timestamp = int.from_bytes(packet[4:8], "big")
+        if self._first is None:
+            self._first = timestamp
+        return (timestamp - self._first & 0xFFFFFFFF) // 160
 
 
 class _Listener:
@@ -95,15 +126,16 @@ class _Listener:
         self._socket = sock
         stamps(sock)
 
-    def hear(self, seconds: float, wanted: Callable[[bytes], bool]) -> list[float]:
-        """When the packets that are wanted arrived, in order."""
+    def hear(self, seconds: float, place_of: Callable[[bytes], int | None]) -> list[Arrival]:
+        """When the packets that have a place arrived, in order."""
         self._socket.settimeout(1)
         arrivals = []
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
             data, at_s, _ = receive_stamped(self._socket)
-            if wanted(data):
-                arrivals.append(at_s)
+            place = place_of(data)
+            if place is not None:
+                arrivals.append((place, at_s))
         return arrivals
 
 
@@ -161,4 +193,4 @@ def _metronome(stack: ExitStack) -> list[float]:
     program.start()
     sock.settimeout(5)
     sock.recv(16)
-    return _Listener(sock).hear(SECONDS, lambda _: True)
+    return _Listener(sock).hear(SECONDS, int)

@@ -41,12 +41,16 @@ class Host:
             stack.callback(program.stop)
             program.start()
 
+    def longest_s(self, span: tuple[float, float]) -> float:
+        """The longest that a processor was missing at a time within a span."""
+        began_s, ended_s = span
+        return max(
+            (min(b, ended_s) - max(a, began_s) for a, b in self._gaps() if a < ended_s and b > began_s), default=0
+        )
+
     def was_away(self, spans: list[tuple[float, float]]) -> list[bool]:
         """For each span (seconds of the monotonic clock): whether a processor was missing within it."""
-        gaps = []
-        for file in self._folder.glob("away-*"):
-            gaps += [(float(began), float(ended)) for began, ended in map(str.split, file.read_text().splitlines())]
-        gaps.sort()
+        gaps = sorted(self._gaps())
         ends = []  # of what began so far: rises with the gaps, however those of two processors overlap
         for _, ended in gaps:
             ends.append(max(ended, ends[-1]) if ends else ended)
@@ -55,3 +59,10 @@ class Host:
             last = bisect_left(gaps, (ended, ended)) - 1
             found.append(last >= 0 and ends[last] > began)
         return found
+
+    def _gaps(self) -> list[tuple[float, float]]:
+        gaps = []
+        for file in self._folder.glob("away-*"):
+            whole = file.read_text().rpartition("\n")[0]  # the last line may be on its way
+            gaps += [(float(began), float(ended)) for began, ended in map(str.split, whole.splitlines())]
+        return gaps

@@ -285,12 +285,20 @@ def stamps(sock: socket.socket) -> None:
 def receive_stamped(sock: socket.socket) -> tuple[bytes, float, tuple[str, int]]:
     """A datagram of such a socket, when it came on the monotonic clock, and its source."""
     data, ancillary, _, source = sock.recvmsg(65536, 64)
-    now_s, real_s = time.monotonic(), time.time()
+    at_s = time.monotonic()
     for level, kind, value in ancillary:
         if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
             seconds, nanoseconds = _TIMESPEC.unpack(value)
-            now_s -= real_s - (seconds + nanoseconds / 1e9)
-    return data, now_s, source
+            at_s = seconds + nanoseconds / 1e9 - _wall_clock_ahead_s()
+    return data, at_s, source
+
+
+def _wall_clock_ahead_s() -> float:
+    """Of the monotonic clock. Whoever is stopped between reading the one and the other reads both again."""
+    while True:
+        before_s, wall_s, after_s = time.monotonic(), time.time(), time.monotonic()
+        if after_s - before_s < 50e-6:
+            return wall_s - (before_s + after_s) / 2
 
 
 def stamped_socket(host: str) -> socket.socket:
