@@ -19,10 +19,11 @@ from drivers.audio.base import FRAME_MS, AudioError
 
 Direction = Literal["capture", "playback"]
 
-_PERIODS = 4  # of the ring buffer: 80 ms
+_PERIODS = 12  # of the ring buffer: a tick that is late by less than these 240 ms makes up for it
 # Silence before the first frame, the time by which a tick may be late. One would do for a tick alone, but another
-# thread's C call was seen to hold it up for 14 ms, and an underrun costs the canceller what it has learnt.
-_AHEAD_FRAMES = 2
+# thread's C call was seen to hold it up for 14 ms, and an underrun costs the canceller what it has learnt. So each
+# one adds a frame: a processor that is kept busy makes the visitor hear a little later, not in pieces.
+_AHEAD_FRAMES, _MOST_AHEAD_FRAMES = 2, 8
 _SILENT_S = 0.5  # a card that gives nothing for so long is broken
 _REFUSED_FRAMES = 50  # and one that takes nothing for a second
 _MOST_RESTARTS = 25  # within one read: it cannot be started
@@ -76,7 +77,8 @@ class AlsaAudio:
         self._frame_bytes = rate_hz * FRAME_MS // 1000 * 2
         self._capture: Pcm | None = None
         self._playback: Pcm | None = None
-        self._ahead = b""
+        self._ahead_frames = _AHEAD_FRAMES
+        self._ahead_bytes = 0  # of one of them
         self._plays = False
         self._captured = bytearray()
         self._refused = 0
@@ -88,7 +90,7 @@ class AlsaAudio:
             for descriptor, events in self._capture.polldescriptors():
                 self._poll.register(descriptor, events)
             self._playback, period = self._direction("playback")
-            self._ahead = bytes(_AHEAD_FRAMES * max(self._frame_bytes, 2 * period))
+            self._ahead_bytes = max(self._frame_bytes, 2 * period)
             self._begin(self._capture)
         except BaseException:
             self.stop()
@@ -127,9 +129,11 @@ class AlsaAudio:
             raise AudioError("the sound card is not started")
         try:
             # In one write: the first sample that is written starts the playback.
-            taken = playback.write(frame if self._plays else self._ahead + frame)
+            ahead = b"" if self._plays else bytes(self._ahead_frames * self._ahead_bytes)
+            taken = playback.write(ahead + frame)
             self._plays = True
             if taken == _EPIPE:
+                self._ahead_frames = min(self._ahead_frames + 1, _MOST_AHEAD_FRAMES)
                 self._restart()
         except Exception as error:
             raise _as_audio_error(error) from error

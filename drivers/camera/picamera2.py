@@ -6,8 +6,8 @@ picamera2's own encoder for it cannot make a keyframe when asked (its force_key_
 
 Four adapters let picamera2 run where libcamera does but a Pi's kernel does not: stubs of what it imports for its
 preview on a screen and for photographs; buffers from libcamera where there are no DMA heaps; one mode for a camera
-that knows no raw pictures; a pace for one that keeps to no rate by itself. picamera2 comes with Raspberry Pi OS
-(python3-picamera2), libcamera's Python with the distribution.
+that knows no raw pictures; a pace for one that is no sensor and may keep to no rate. picamera2 comes with Raspberry
+Pi OS (python3-picamera2), libcamera's Python with the distribution.
 """
 
 import contextlib
@@ -95,9 +95,11 @@ class Sensor:
         try:
             wanted = {"size": (self.width, self.height), "format": "YUV420"}
             rate = self.rate_control(device, self.fps)
-            device.period_s = 0.0 if rate else 1 / self.fps
-            # Each buffer of a camera without a rate is a picture that nobody asked for.
-            buffers = 6 if rate else 2
+            # picamera2's own way to tell. libcamera's virtual camera, which is none, has the control for the rate,
+            # and makes pictures as fast as the processor can all the same.
+            sensor = "ColorFilterArrangement" in device.camera_properties
+            device.period_s = 0.0 if sensor else 1 / self.fps
+            buffers = 6 if sensor else 1  # with one, picamera2 keeps no picture back
             device.configure(device.create_video_configuration(main=wanted, controls=rate, buffer_count=buffers))
         except BaseException:
             device.close()
@@ -251,19 +253,15 @@ class _SensorPictures:
 
     def pictures(self, stopping: threading.Event) -> "Generator[tuple[VideoFrame, int], None, None]":
         device = self._sensor.device
-        due_s = 0.0
         device.start()
         try:
             while (request := self._next(device, stopping)) is not None:
-                due_s = max(due_s, time.monotonic()) + device.period_s
                 try:
                     picture = _frame(request, device.stream_configuration("main"))
                     taken_us = self._taken_us(request)
                 finally:
                     request.release()
                 yield picture, taken_us
-                if device.period_s:  # picamera2 keeps one picture ready
-                    stopping.wait(max(0.0, due_s - time.monotonic()))
         finally:
             device.stop()
 
@@ -363,7 +361,7 @@ def _adapted(package: Any, *, heaps: bool) -> Any:
 
     def process_requests(self: Any, display: Any) -> None:
         """Called on picamera2's thread for the pictures that are there, which go back to the camera with it. One
-        without a rate (libcamera's virtual camera) makes the next at once, as fast as the processor can."""
+        that keeps to no rate makes the next at once."""
         if self.period_s and self._requests:
             now_s = time.monotonic()
             due_s = min(self.due_s, now_s + self.period_s)

@@ -14,7 +14,7 @@ FRAMES_PER_S = 50
 
 
 class CancellerMissing(Exception):
-    """Its library is not on this machine; the text says which."""
+    """This machine does not have it, or not the processor for it; the text says which."""
 
 
 class EchoCanceller(Protocol):

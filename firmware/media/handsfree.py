@@ -5,12 +5,13 @@
     microphone ── echo canceller ── gain, howl guard, half-duplex if need be, limiter, comfort noise ── legs
 
 The canceller gets the very samples that are written. Its library is loaded on a thread of its own, for that takes
-longer than a tick; until then, and where it is missing, the next simpler one is in its place. All else belongs to
-the audio thread.
+longer than a tick; until then, and where it is missing or this processor too slow for it, the next simpler one is
+in its place. All else belongs to the audio thread.
 """
 
 import audioop
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ _HEARD = 32768 * factor(-50.0)  # of the microphone: nobody believes that line d
 _QUIET_FRAMES = 15  # so long after its last sound the niche is quiet
 _MICROPHONE_CEILING_DB = -1.0
 _LOAD_AFTER_S = 0.3
+_TRIAL_FRAMES = 10
+_AFFORDED_S = FRAME_S / 2  # of CPU for a frame: the rest of a tick and the other threads want theirs, too
 _HOUR_TICKS = 500  # the clock on the wall is read every ten seconds
 
 
@@ -76,6 +79,7 @@ class HandsFree:
         *,
         minute_of_day: Callable[[], int] = _minute_of_day,
         make: Callable[..., EchoCanceller] = make_canceller,
+        cpu_s: Callable[[], float] = time.thread_time,
     ) -> None:
         self.rate_hz = rate_hz
         self.wanted = settings.canceller
@@ -85,6 +89,7 @@ class HandsFree:
         self._settings = settings
         self._minute_of_day = minute_of_day
         self._make = make
+        self._cpu_s = cpu_s
         self._echo: EchoCanceller = NoCanceller()
         self._restarts: object = None
         self._frame_bytes = int(rate_hz * FRAME_S) * 2
@@ -119,11 +124,18 @@ class HandsFree:
         timer.start()
 
     def load(self) -> None:
-        """The configured canceller, or the next simpler one that this machine has."""
+        """The configured canceller, or the next simpler one that this machine has and can afford: one that takes
+        longer than the sound lasts would leave no sound at all."""
         why = ""
         for kind in CANCELLERS[CANCELLERS.index(self.wanted) :]:
             try:
                 echo = self._make(kind, self.rate_hz, suppression=self._settings.suppression)
+                cost_s = self._cost_s(echo)
+                if cost_s > _AFFORDED_S:
+                    raise CancellerMissing(
+                        f"the {kind} canceller takes {cost_s * 1000:.0f} ms of this processor for each "
+                        f"{FRAME_S * 1000:g} ms of sound"
+                    )
             except CancellerMissing as missing:
                 log.warning("%s; trying the next simpler one", missing)
                 if kind == self.wanted:
@@ -134,6 +146,17 @@ class HandsFree:
         if self.canceller != self.wanted:
             self.on_missing(f"{why}; {self.canceller} is in its place")
         self._choose_ducker()
+
+    def _cost_s(self, echo: EchoCanceller) -> float:
+        """CPU for a frame, the least of some: of whatever else the processor did meanwhile there is least in it."""
+        frame = os.urandom(self._frame_bytes)
+        costs = []
+        for _ in range(_TRIAL_FRAMES):
+            began_s = self._cpu_s()
+            echo.process(frame, frame)
+            costs.append(self._cpu_s() - began_s)
+        echo.reset()
+        return min(costs)
 
     def _choose_ducker(self) -> None:
         settings, margin_db = self._settings, self._margin_db

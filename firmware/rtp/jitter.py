@@ -326,6 +326,8 @@ class JitterBuffer:
         if self._look_ahead and self._seen.bit_count() < 63 < self.received:
             self._losing_until = self.ticks + _LOOK_AHEAD_TICKS
         delay = now - self._next - self._sorted[0] if self._sorted else 0
+        if delay > 2 * self._max and queue:
+            delay = self._leap(delay)
         if queue and queue[0].timestamp <= self._next:
             if self._held:
                 self._resume(delay)
@@ -421,6 +423,17 @@ class JitterBuffer:
             self.skipped += self._held
             self._follows = False
         self._held = 0
+
+    def _leap(self, delay: int) -> int:
+        """More waits than any network asks for: whoever plays it is too slow for it, by his clock or for want of a
+        processor. On to the target at once, lest it grow until all that is left of the sound is what is dropped."""
+        last = self._queue[-1]
+        passed = max(0, min(delay - self.target(), last.timestamp + last.samples - self._tick - self._next))
+        self._next += passed
+        self.skipped += passed
+        self._held = 0
+        self._follows = False
+        return delay - passed
 
     def _too_short(self, delay: int) -> bool:
         """An eighth below the target is near enough: delay comes in whole ticks."""

@@ -61,7 +61,7 @@ MOST_KEYS = 32
 _DEVICE_REMEDY = {
     "audio": "check that the sound card is plugged in and is the one board.toml names; it is tried again",
     "announcements": "correct the file, or take it away; a tone sounds in its place",
-    "canceller": "install it, or choose another by audio.canceller of the configuration or of board.toml",
+    "canceller": "install what is missing, or choose another by audio.canceller of configuration or board.toml",
     "camera": "check the camera's cable and board.toml; calls go on without a picture and it is tried again",
 }
 BY_HAND = "*call"  # name of a plan that no button can have

@@ -175,17 +175,16 @@ class CameraConfiguration:
 
 
 class Camera:
-    """`virtual`: as libcamera's pipeline of that name."""
+    """`virtual`: as libcamera's pipeline of that name, which has no raw pictures and makes those it has as fast as
+    it can (here: fifty a second) whatever its control says."""
 
     id = "/base/soc/i2c0mux/i2c@1/test@10"
 
     def __init__(self) -> None:
         self.virtual = True
-        self.keeps_rate = True  # the real one of that name does not
         self.running = self.stalled = False
         self.starts = 0
         self.set_controls: dict[str, object] = {}
-        self.properties = {Control("Model"): "test", Control("Location"): 0}
         self.connected = True
         self.configured: list[StreamConfiguration] = []
         self.files: list[int] = []
@@ -197,7 +196,12 @@ class Camera:
 
     @property
     def controls(self) -> dict[Control, Range]:
-        return {Control("FrameDurationLimits"): Range(10_000, 1_000_000, 33_333)} if self.keeps_rate else {}
+        return {Control("FrameDurationLimits"): Range(10_000, 1_000_000, 33_333)}
+
+    @property
+    def properties(self) -> dict[Control, object]:
+        sensor = {} if self.virtual else {Control("ColorFilterArrangement"): 2}
+        return {Control("Model"): "test", Control("Location"): 0} | sensor
 
     def acquire(self) -> None: ...
 
@@ -353,6 +357,7 @@ def _module() -> types.ModuleType:
         "StreamRole": _ROLE,
         "ControlType": _TYPE,
         "PixelFormat": str,
+        "SensorConfiguration": types.SimpleNamespace,
         "FrameMetadata": types.SimpleNamespace(Status=_STATUS),
     }
     shared = (Size, Rectangle, Transform, ColorSpace, Request, CameraConfiguration, FrameBufferAllocator)

@@ -68,7 +68,7 @@ def test_an_overrun_starts_both_directions_anew_and_is_told() -> None:
     audio, capture, playback = started(card)
     audio.read()
     audio.write(FRAME)
-    card.now += 0.2  # longer than the buffer
+    card.now += 0.3  # longer than the buffer
     frame = audio.read()
     assert audio.restarts == 1
     assert samples(frame)[0] == 1  # the beginning of the new capture: nothing of the old one is mixed in
@@ -90,14 +90,27 @@ def test_an_underrun_starts_both_directions_anew_and_is_told() -> None:
     assert (capture.starts, playback.starts) == (2, 2)
 
 
+def test_each_underrun_puts_a_period_more_ahead_up_to_eight() -> None:
+    card = FakeCard()
+    audio, _, playback = started(card)
+    ahead = []
+    for _ in range(9):
+        audio.read()
+        audio.write(FRAME)
+        ahead.append(playback.writes[-1] // 320 - 1)
+        card.now += 0.19  # less than the buffer: of the capture nothing is lost
+        audio.write(FRAME)
+    assert ahead == [2, 3, 4, 5, 6, 7, 8, 8, 8]
+
+
 def test_a_full_speaker_does_not_hold_up_the_tick_and_the_rest_of_the_frame_is_dropped() -> None:
     card = FakeCard()
     audio, _, playback = started(card)
     before = card.now
-    for _ in range(5):
+    for _ in range(13):
         audio.write(FRAME)
     assert card.now == before
-    assert playback.queued() == 1280
+    assert playback.queued() == 3840
 
 
 def test_a_late_reader_gets_what_the_card_still_has_without_waiting() -> None:

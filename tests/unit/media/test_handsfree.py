@@ -54,6 +54,8 @@ def door(
         make=lambda *_, **__: canceller or NoCanceller(),
     )
     made.load()
+    if isinstance(canceller, RecordingCanceller):
+        canceller.pairs.clear()  # those of the trial
     made.align(0)
     return made
 
@@ -210,6 +212,28 @@ def test_where_a_library_is_missing_the_next_simpler_canceller_takes_its_place(
     chosen.on_missing = missing.append
     chosen.load()
     assert len(missing) == 1  # what was asked for is there
+
+
+def test_a_canceller_that_this_processor_is_too_slow_for_gives_way() -> None:
+    cpu_s = 0.0
+
+    class Slow(NoCanceller):
+        def process(self, captured: bytes, reference: bytes) -> bytes:
+            nonlocal cpu_s
+            cpu_s += 0.03
+            return captured
+
+    def make(kind: str, rate_hz: int, *, suppression: int) -> EchoCanceller:
+        return Slow() if kind == "webrtc" else NoCanceller()
+
+    hands_free = HandsFree(HandsFreeSettings(), Calibration(), RATE_HZ, make=make, cpu_s=lambda: cpu_s)
+    missing: list[str] = []
+    hands_free.on_missing = missing.append
+    hands_free.load()
+    assert hands_free.canceller == "speex"
+    assert missing == [
+        "the webrtc canceller takes 30 ms of this processor for each 20 ms of sound; speex is in its place"
+    ]
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------

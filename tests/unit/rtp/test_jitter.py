@@ -330,6 +330,24 @@ def test_delay_after_a_stall_is_taken_back_sooner_in_silence() -> None:
     assert stream.buffer.depth_s <= 0.18
 
 
+@pytest.mark.parametrize("each", [2, 5, 20])
+def test_who_plays_too_slowly_hears_sound_with_pieces_missing_and_not_ever_later(each: int) -> None:
+    """One tick in so many does not come: the processor, or the sound card's clock, is too slow."""
+    stream = Stream()
+    pieces: list[Piece] = []
+    deepest_s = 0.0
+    for number in range(3000):
+        stream.put(audio(number))
+        if number % each:
+            pieces += stream.pop()
+        else:
+            stream.tick += 1
+        deepest_s = max(deepest_s, stream.buffer.depth_s)
+    assert stream.buffer.concealed == 0
+    assert stream.buffer.played >= 160 * 3000 * (each - 1) // each - 160 * 30
+    assert deepest_s <= 0.6
+
+
 def test_who_pauses_keeps_his_delay_while_he_talks_and_gives_it_back_in_a_pause() -> None:
     stream = Stream()
     for number in range(200):

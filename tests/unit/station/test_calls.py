@@ -680,5 +680,5 @@ def test_a_canceller_that_could_not_be_loaded_is_a_fault_in_the_status() -> None
     (fault,) = house.of(events.Fault)
     assert (fault.where, fault.remedy.split(";")[0]) == (
         "canceller",
-        "install it, or choose another by audio.canceller of the configuration or of board.toml",
+        "install what is missing, or choose another by audio.canceller of configuration or board.toml",
     )  # type: ignore[attr-defined]
