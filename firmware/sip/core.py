@@ -155,11 +155,9 @@ class Core:
         display_name: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
         binding: "Binding | None" = None,
-        fallbacks: Sequence[bytes] = (),
     ) -> int:
         """Call `target` and return the call's number. Without an account: straight to the URI's host, or to the
-        phone that a user of the house registered with `binding`. `fallbacks` are offers for a peer that
-        refuses the first one (488 and its like), in turn: `OfferReduced` says that the next was sent.
+        phone that a user of the house registered with `binding`.
 
         LocalProtocolError for an account that is not configured or a URI that is not SIP's.
         """
@@ -178,13 +176,13 @@ class Core:
             display_name=display_name,
             headers=headers,
             binding=binding,
-            fallbacks=fallbacks,
         )
         call.start(now)
         return call.number
 
     def fall_back(self, call: int, offers: Sequence[bytes], now: float) -> None:
-        """More `fallbacks` of a call of ours: the first INVITE need not wait until they are made."""
+        """Offers for a peer that refuses the first one of a call of ours (488 and its like), in turn:
+        `OfferReduced` says that the next was sent."""
         found = self._call(call)
         if isinstance(found, OutgoingCall):
             found.fall_back(offers)

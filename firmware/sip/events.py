@@ -124,7 +124,7 @@ class OfferDue:
 
 @dataclass(frozen=True, slots=True)
 class OfferReduced:
-    """The peer refused our INVITE for its offer; it was sent again with the next of `fallbacks`."""
+    """The peer refused our INVITE for its offer; it was sent again with the next of those of `fall_back`."""
 
     call: int
     status: int

@@ -49,7 +49,7 @@ _MOST_FORKS = 32  # dialogs of one INVITE; what answers beyond is ignored
 
 
 class OutgoingCall(Call):
-    """`fallbacks` are offers for a peer that refuses the first one, in turn."""
+    """`fall_back` gives it offers for a peer that refuses the first one, in turn."""
 
     owns_call_id = True
 
@@ -63,7 +63,6 @@ class OutgoingCall(Call):
         display_name: str | None,
         headers: Sequence[tuple[str, str]],
         binding: Binding | None = None,
-        fallbacks: Sequence[bytes] = (),
     ) -> None:
         super().__init__(calls, calls.new_number(), identity)
         self._binding = binding
@@ -89,7 +88,7 @@ class OutgoingCall(Call):
             ),
         )
         self._target = target
-        self._fallbacks = list(fallbacks)
+        self._fallbacks: list[bytes] = []
         self._early: dict[str, Session] = {}  # by remote tag
         self._told: dict[str, CallProgress] = {}
         self._acks = Acknowledgements(calls.stack, identity.account.name if identity is not None else "")
@@ -106,6 +105,7 @@ class OutgoingCall(Call):
         self._request_out.start(now)
 
     def fall_back(self, offers: Sequence[bytes]) -> None:
+        """These, too."""
         self._fallbacks += offers
 
     def hangup(self, now: float, status: int, reason: str) -> None:

@@ -371,5 +371,5 @@ def test_where_the_peer_cannot_be_reached_any_more_the_call_ends_by_its_own_time
 def test_cores_with_the_same_seed_and_inputs_say_the_same() -> None:
     one, other = (Core(Configuration(), random=seeded(4)) for _ in range(2))
     for core in (one, other):
-        core.invite(Uri.parse("sip:mon@10.0.0.2"), OFFER, 0.0, fallbacks=(ANSWER,))
+        core.fall_back(core.invite(Uri.parse("sip:mon@10.0.0.2"), OFFER, 0.0), (ANSWER,), 0.0)
     assert one.take_actions() == other.take_actions()

@@ -34,9 +34,10 @@ EVERYTHING = ("Allow", "INVITE, ACK, BYE, CANCEL, UPDATE, PRACK, INFO")
 RELIABLE = ("Supported", "100rel, timer")
 
 
-def call(bench: Bench, **options: object) -> tuple[int, Request]:
+def call(bench: Bench, *, others: tuple[bytes, ...] = (), **options: object) -> tuple[int, Request]:
     """A call of ours that has been sent."""
     number = bench.core.invite(Uri.parse("sip:mon@10.0.0.2"), OFFER, bench.now, **options)
+    bench.core.fall_back(number, others, bench.now)
     sent = bench.request("INVITE")
     bench.events()
     return number, sent
@@ -191,7 +192,7 @@ def test_pitfall_03_a_prack_is_repeated_by_its_own_transaction_until_it_is_answe
 
 def test_pitfall_03_a_183_of_a_second_attempt_starts_its_own_sequence() -> None:
     bench = Bench()
-    _, sent = call(bench, fallbacks=(HOLD,))
+    _, sent = call(bench, others=(HOLD,))
     bench.receive(reliable(sent, 500))
     bench.receive(reply(sent, 488, "mon"))
     again = [m for m in bench.sent() if isinstance(m, Request) and m.method == "INVITE"][-1]
@@ -943,7 +944,7 @@ def test_a_changed_network_is_told_to_whom_we_talk_with_and_to_nobody_who_only_r
 
 def test_pitfall_05_a_488_costs_the_picture_and_not_the_call() -> None:
     bench = Bench()
-    number, sent = call(bench, fallbacks=(HOLD,))
+    number, sent = call(bench, others=(HOLD,))
     bench.receive(reply(sent, 488, "mon"))
     again = bench.request("INVITE")
     assert (again.body, again.call_id, str(again.cseq)) == (HOLD, sent.call_id, "2 INVITE")

@@ -19,8 +19,11 @@ PBX = Configuration(
 )
 
 
-def call(bench: Bench, uri: str = "sip:mon@10.0.0.2", **options: object) -> tuple[int, Request]:
+def call(
+    bench: Bench, uri: str = "sip:mon@10.0.0.2", *, others: tuple[bytes, ...] = (), **options: object
+) -> tuple[int, Request]:
     number = bench.core.invite(Uri.parse(uri), OFFER, bench.now, **options)
+    bench.core.fall_back(number, others, bench.now)
     return number, bench.request("INVITE")
 
 
@@ -142,7 +145,7 @@ def test_a_redirected_call_of_an_account_still_goes_through_its_server() -> None
 @pytest.mark.parametrize("status", [415, 488, 580, 606])
 def test_pitfall_04_a_phone_that_refuses_the_picture_is_asked_for_sound_alone(status: int) -> None:
     bench = Bench()
-    number, sent = call(bench, fallbacks=(SOUND_ONLY,))
+    number, sent = call(bench, others=(SOUND_ONLY,))
     bench.receive(reply(sent, 183, "mon", sdp=ANSWER))
     bench.events()
     bench.receive(reply(sent, status, "mon"))
@@ -155,7 +158,7 @@ def test_pitfall_04_a_phone_that_refuses_the_picture_is_asked_for_sound_alone(st
 
 def test_offers_made_after_the_first_has_left_come_after_those_of_before() -> None:
     bench = Bench()
-    number, sent = call(bench, fallbacks=(SOUND_ONLY,))
+    number, sent = call(bench, others=(SOUND_ONLY,))
     bench.core.fall_back(number, (ANSWER,), bench.now)
     bench.receive(reply(sent, 488, "mon"))
     second = again(bench, sent)
@@ -170,7 +173,7 @@ def test_offers_made_after_the_first_has_left_come_after_those_of_before() -> No
 
 def test_other_offers_are_made_in_turn_until_none_is_left() -> None:
     bench = Bench()
-    number, sent = call(bench, fallbacks=(ANSWER, SOUND_ONLY))
+    number, sent = call(bench, others=(ANSWER, SOUND_ONLY))
     for body in (ANSWER, SOUND_ONLY):
         bench.receive(reply(sent, 488, "mon"))
         sent = again(bench, sent)
@@ -183,7 +186,7 @@ def test_other_offers_are_made_in_turn_until_none_is_left() -> None:
 
 def test_pitfall_04_a_phone_that_refuses_sound_too_is_left_alone() -> None:
     bench = Bench()
-    _, sent = call(bench, fallbacks=(SOUND_ONLY,))
+    _, sent = call(bench, others=(SOUND_ONLY,))
     bench.receive(reply(sent, 488, "mon"))
     second = again(bench, sent)
     bench.receive(reply(second, 606, "mon"))
@@ -242,7 +245,7 @@ def test_a_call_hung_up_while_it_waits_to_be_sent_again_sends_nothing() -> None:
 
 def test_one_call_may_be_challenged_lengthened_redirected_and_reduced_and_is_still_one_call() -> None:
     bench = Bench(PBX)
-    number, sent = call(bench, "sip:101@pbx.example", account="pbx", fallbacks=(SOUND_ONLY,))
+    number, sent = call(bench, "sip:101@pbx.example", account="pbx", others=(SOUND_ONLY,))
     challenge = ("Proxy-Authenticate", 'Digest realm="pbx", nonce="n1", qop="auth", algorithm=MD5')
     refusals = ((407, challenge), (422, ("Min-SE", "2000")), (302, ("X", "y")), (488, ("X", "y")))
     for status, header in refusals:

@@ -104,7 +104,8 @@ def test_no_secret_is_in_a_trace() -> None:
 
 def test_the_keys_of_other_offers_are_not_in_a_trace() -> None:
     bench, trace = traced()
-    bench.core.invite(Uri.parse("sip:101@10.0.0.2"), OFFER, bench.now, fallbacks=(OFFER, OFFER))
+    number = bench.core.invite(Uri.parse("sip:101@10.0.0.2"), OFFER, bench.now)
+    bench.core.fall_back(number, (OFFER, OFFER), bench.now)
     shown = "\n".join(lines(trace))
     assert "inline:xxxxxxxxxxxx" in shown
     assert "c2VjcmV0a2V5" not in shown
