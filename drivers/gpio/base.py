@@ -30,6 +30,8 @@ class Edge:
 class OutputLine(Protocol):
     """A line that this process drives, alone. Every method returns at once; OSError when the chip fails."""
 
+    place: str  # for release.py: device, number, 1 for active low; empty where there is no kernel to ask
+
     def set(self, active: bool) -> None: ...
 
     def read(self) -> bool:

@@ -47,7 +47,7 @@ class KernelChip:
         settings = gpiod.LineSettings(
             direction=Direction.OUTPUT, active_low=active_low, output_value=Value.INACTIVE
         )
-        requested = KernelOutput(self._request(line, settings), line)
+        requested = KernelOutput(self._request(line, settings), line, f"{self._chip.path} {line} {active_low:d}")
         self._lines.append(requested)
         return requested
 
@@ -101,9 +101,10 @@ class KernelChip:
 class KernelOutput:
     """One requested output. Made by `KernelChip.request_output`."""
 
-    def __init__(self, request: gpiod.LineRequest, line: int) -> None:
+    def __init__(self, request: gpiod.LineRequest, line: int, place: str) -> None:
         self._request = request
         self._line = line
+        self.place = place
 
     def set(self, active: bool) -> None:
         _check_open(self._request)

@@ -130,6 +130,8 @@ class SimulatedChip:
 class SimulatedLine:
     """One requested output. Made by `SimulatedChip.request_output`."""
 
+    place = ""
+
     def __init__(self, chip: SimulatedChip, lines: mmap.mmap, line: int, active_low: bool) -> None:
         self._chip = chip
         self._map = lines

@@ -33,10 +33,10 @@ USAGE = """\
 usage: portero-door --config FILE [--last-good FILE] [--release]
 
   --last-good FILE  keep a copy of a good configuration there, and go on with it when that is spoilt or gone
-  --release         only set every relay of the board inactive, and end: for systemd's ExecStopPost=, after a
-                    process that could not do it any more"""
+  --release         only set every relay of the board inactive, and end"""
 CONSUMER = "portero-door"  # who has the relays, in the words of gpioinfo
 SOCKET_NAME = "door.sock"
+PLACES_NAME = "lines"
 JOURNAL_NAME = "door-journal.jsonl"
 JOURNAL_CLOSE_S = 2.0
 REALTIME_PRIORITY, URGENT_NICENESS = 10, -10  # below the kernel's own threads, above everything that computes
@@ -108,6 +108,7 @@ def _run(choice: Choice, notifier: Notifier) -> None:
         taken = _release_all(choice.settings, lines_open)
         if problem:
             raise Fatal(problem)
+        _note_places(taken.lines)
         try:
             tamper, doors = choice.judge(taken.board.inputs, taken.lines)
         except SettingsError as error:
@@ -440,6 +441,19 @@ def _release_all(settings: Settings, lines_open: contextlib.ExitStack) -> _Taken
     if problems:
         raise Fatal("\n".join(problems))
     return taken
+
+
+def _note_places(lines: dict[str, OutputLine]) -> None:
+    """For drivers/gpio/release.py, which systemd runs when this process is killed; without it, the next start is
+    what releases."""
+    folder = os.environ.get("RUNTIME_DIRECTORY")
+    if not folder:
+        return
+    places = [f"{line.place} {name}\n" for name, line in lines.items() if line.place]
+    try:
+        Path(folder, PLACES_NAME).write_text("".join(places), encoding="utf-8")
+    except OSError as error:
+        _say([f"{folder}/{PLACES_NAME}: {error.strerror}: when this process is killed, the next start releases"])
 
 
 def _close_chip(chip: Chip) -> None:

@@ -59,6 +59,7 @@ class _Chip:
     def __init__(self, world: World, path: Path) -> None:
         path.open("rb").close()  # PermissionError, FileNotFoundError as the kernel's
         self._world = world
+        self.path = str(path)
         self.label, self._lines = world.chips[path.name]
         if self.label in world.gone:
             raise OSError(errno.ENODEV, "No such device")

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-UNITS = Path(__file__).parents[3] / "image-build/root/usr/lib/systemd/system"
+from drivers.gpio import release
+from firmware.door.process import PLACES_NAME
+
+ROOT = Path(__file__).parents[3]
+UNITS = ROOT / "image-build/root/usr/lib/systemd/system"
 STATION = ("portero.service", "portero-door.service")
 
 
@@ -48,7 +52,11 @@ def test_it_starts_with_its_configuration_or_with_the_last_good_copy_of_it(name:
 
 
 def test_relays_are_released_after_any_end_of_the_lock() -> None:
-    assert "--release" in read("portero-door.service")["Service"]["ExecStopPost"]
+    unit = read("portero-door.service")["Service"]
+    *command, script, file = unit["ExecStopPost"].split()
+    assert command == ["/usr/bin/python3", "-I", "-S"]  # nothing but itself is loaded
+    assert script == f"/usr/lib/portero/{Path(release.__file__).relative_to(ROOT)}"
+    assert file == f"/run/{unit['RuntimeDirectory']}/{PLACES_NAME}"
 
 
 def test_only_the_lock_goes_without_a_network() -> None:
