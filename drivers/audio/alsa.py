@@ -19,7 +19,7 @@ from drivers.audio.base import FRAME_MS, AudioError
 
 Direction = Literal["capture", "playback"]
 
-_PERIODS = 12  # of the ring buffer: a tick that is late by less than these 240 ms makes up for it
+_PERIODS = 12  # of the ring buffer, 240 ms: room for the most that is played ahead, and for a tick as late as that
 # Silence before the first frame, the time by which a tick may be late. One would do for a tick alone, but another
 # thread's C call was seen to hold it up for 14 ms, and an underrun costs the canceller what it has learnt. So each
 # one adds a frame: a processor that is kept busy makes the visitor hear a little later, not in pieces.

@@ -98,7 +98,7 @@ def test_each_underrun_puts_a_period_more_ahead_up_to_eight() -> None:
         audio.read()
         audio.write(FRAME)
         ahead.append(playback.writes[-1] // 320 - 1)
-        card.now += 0.19  # less than the buffer: of the capture nothing is lost
+        card.now += 0.19  # more than is ahead; less than the buffer, so the capture has not overrun
         audio.write(FRAME)
     assert ahead == [2, 3, 4, 5, 6, 7, 8, 8, 8]
 
