@@ -136,7 +136,7 @@ async def run(loaded: Loaded, copy: Path | None = None) -> None:
         stream.publish(events.StationStarted(version=__version__, board=hardware.name))
         if loaded.spoilt is not None:
             station.faults.set(*spoilt(loaded.spoilt, loaded.since))
-        store.start(partial(_hand_over, loop, stream.publish))
+        store.start(partial(_hand_over, loop, stream.publish), loop.call_later)
         station.house.start()
         door.start()
         stack.push_async_callback(door.stop)

@@ -30,6 +30,7 @@ from firmware.station.events import Event, Fault, FaultCleared, Record
 
 log = logging.getLogger(__name__)
 
+CallLater = Callable[[float, Callable[[], None]], object]
 LINGER_S = 0.05  # a press makes some twenty events within it: one commit
 RETRY_S = (1.0, 30.0)  # first and longest pause between attempts on a disk that refuses
 READ_TIMEOUT_S = 2.0
@@ -132,6 +133,8 @@ class Store:
         self._popped = 0  # records taken off the queue's old end so far
         self._dropped = 0
         self._wake = threading.Event()
+        self._call_later: CallLater | None = None
+        self._waking = False  # `_wake_up` is on its way
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._report: Callable[[Event], None] | None = None
@@ -149,10 +152,12 @@ class Store:
             self._failed(error)
         self.first_seq, self.first_press = self._numbers()
 
-    def start(self, report: Callable[[Event], None]) -> None:
+    def start(self, report: Callable[[Event], None], call_later: CallLater | None = None) -> None:
         """Begin to write. `report` gets Fault and FaultCleared on the writer's thread: hand it over to the loop's,
-        as in `lambda event: loop.call_soon_threadsafe(stream.publish, event)`."""
+        as in `lambda event: loop.call_soon_threadsafe(stream.publish, event)`. With `call_later` (the loop's, if
+        `append` is called on its thread) the writer wakes a moment after an event and not while it is acted on."""
         self._report = report
+        self._call_later = call_later
         for event in self._unreported:
             report(event)
         self._unreported.clear()
@@ -169,8 +174,17 @@ class Store:
                 self._popped += 1
                 self._dropped += 1
             self._queue.append(record)
-        if not self._wake.is_set():
+        if self._wake.is_set() or self._waking:
+            return
+        if self._call_later is None:
             self._wake.set()
+        else:
+            self._waking = True
+            self._call_later(LINGER_S, self._wake_up)
+
+    def _wake_up(self) -> None:
+        self._waking = False
+        self._wake.set()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what is queued and close the file; gives up after `timeout_s` where the disk hangs."""
@@ -227,7 +241,8 @@ class Store:
         pause_s = RETRY_S[0]
         while not (self._closing.is_set() and not self._queue):
             self._wake.wait()
-            self._closing.wait(LINGER_S)
+            if self._call_later is None:
+                self._closing.wait(LINGER_S)
             self._wake.clear()
             try:
                 self._check_once()

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 _SWITCH_INTERVAL_S = 0.001
 _JOIN_S = 2.0
+# Starting a thread, and what it loads first, holds the interpreter's lock: up to 8 ms, once in a hundred presses.
+_AFTER_INVITE_S = 0.02
+_RETRY_S = 1.0
 # Half a second: the card plays out what is queued, and stays open from one stage of ringing to the next.
 _LINGER_TICKS = 25
 _VIDEO_BUFFER = 512 * 1024  # what a tick's worth of a received IDR may take
@@ -94,6 +97,8 @@ class Engine:
         self._ending: threading.Thread | None = None
         self._progress: tuple[threading.Thread | None, int] = (None, 0)
         self._legs: tuple[MediaLeg, ...] = ()
+        self._beginning: asyncio.TimerHandle | None = None  # `begin` is on its way
+        self._short = False  # the audio thread could not be started
         self._failed_ticks = 0
         self._idle_ticks = 0
         self._interrupt: Callable[[], None] = lambda: None
@@ -160,13 +165,31 @@ class Engine:
             self._tick.audio = (*self._tick.audio, audio)
             if video_stream is not None:
                 self._tick.video = (*self._tick.video, video_stream)
+            self._idle_ticks = 0
+        if loop is None:
+            self.begin(None)
+        elif self._beginning is None:
+            self._beginning = loop.call_later(_AFTER_INVITE_S, self.begin, loop)
+        return opened
+
+    def begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Sound and camera for the legs that are open. The door rings without them, and they are tried again."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+            self._beginning = None
+        if not self._legs:
+            return
+        short = False  # of memory for a thread
         try:
             with self._lock:
                 self._ensure_thread()
-        except BaseException:
-            opened.close()
-            raise
-        return opened
+        except RuntimeError as error:
+            short = self._short = True
+            self._fault(MediaFault("audio", str(error)))
+        if self._feed is not None and any(leg.video_port is not None for leg in self._legs):
+            short = not self._feed.expect() or short
+        if short and loop is not None:
+            self._beginning = loop.call_later(_RETRY_S, self.begin, loop)
 
     def _open_video(
         self,
@@ -183,7 +206,6 @@ class Engine:
             except Exception as error:  # noqa: BLE001 — without a camera there is still a call
                 self._feed.broke(str(error) or type(error).__name__)
                 return None
-            self._feed.expect()
         port = RtpPort(
             host,
             ports=self._ports,
@@ -381,7 +403,7 @@ class Engine:
         self._idle_ticks = 0
         if self._thread is None:
             thread = threading.Thread(target=self._run, args=(self._ending,), name="audio-tick", daemon=True)
-            thread.start()  # where that fails, the next leg tries again
+            thread.start()  # RuntimeError where there is no memory for it
             self._thread, self._ending = thread, None
 
     def _wanted(self) -> bool:
@@ -400,6 +422,9 @@ class Engine:
     def _run(self, previous: threading.Thread | None) -> None:
         if previous is not None:
             previous.join()  # the sound card is opened by one at a time
+        if self._short:
+            self._short = False
+            self._fault(MediaFault("audio", ""))
         card = self._card = SoundCard(self._audio_factory, self._fault)
         tick = self._tick
         tick.pace.restart()

@@ -35,7 +35,6 @@ _STALLED_S = 5.0
 _RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _EXPECT_S = 8.0  # a leg that has been opened asks for pictures within that time, mostly
 _LINGER_S = 0.5  # from one stage of ringing to the next
-_AFTER_INVITE_S = 0.02  # loading FFmpeg holds the interpreter's lock for 10 ms at a time; ringing comes first
 _RECENT = 8  # pictures, the IDR among them: half a second at 15 a second
 _SMALL_SLICE = 1150  # bytes; fits into one packet on any link
 _START_CODE = b"\x00\x00\x00\x01"
@@ -138,9 +137,9 @@ class CameraFeed:
         self._keep_warm = True
         self._need()
 
-    def expect(self) -> None:
-        """A leg is ringing that may ask for pictures."""
-        self._need(for_s=_EXPECT_S)
+    def expect(self) -> bool:
+        """A leg is ringing that may ask for pictures. False: there is no memory for the camera's thread."""
+        return self._need(for_s=_EXPECT_S)
 
     def add(self, stream: VideoStream) -> None:
         """Feed `stream` from the next IDR on, which is asked for."""
@@ -180,14 +179,23 @@ class CameraFeed:
 
         return stop
 
-    def _need(self, for_s: float = 0.0) -> None:
+    def _need(self, for_s: float = 0.0) -> bool:
         with self._lock:
             if self._closed:
-                return
+                return True
             self._until_s = max(self._until_s, time.monotonic() + for_s)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._supervise, name="camera-watch", daemon=True)
-                self._thread.start()
+            if self._thread is not None:
+                return True
+            thread = threading.Thread(target=self._supervise, name="camera-watch", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                what = str(error)
+            else:
+                self._thread = thread
+                return True
+        self.broke(what)
+        return False
 
     def close(self, timeout_s: float) -> None:
         with self._lock:
@@ -241,7 +249,6 @@ class CameraFeed:
 
     def _supervise(self) -> None:
         failures = 0
-        self._wake.wait(_AFTER_INVITE_S)
         while self._goes_on():
             what = self._run() if self._wanted() else self._prepare()
             if not what:

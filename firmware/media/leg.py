@@ -216,6 +216,7 @@ class MediaLeg:
                 self._engine.talks(self._video, on=talk)
             else:
                 self._engine.starve(self._video)
+        self._engine.begin(self._loop)
 
     def move(self, host: str) -> None:
         """Our address is another one: go on from `host`, over new ports, as the same senders (RFC 3264 8.3.1).
