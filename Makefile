@@ -66,6 +66,7 @@ image-lock:
 # Needs root: a network of its own, and QEMU in it.
 RIG ?= qemu-virt
 FULL ?=
+MINUTES ?=
 hil:
 	@tools/setup hil
-	@$(BIN)/python -m hil --rig $(RIG) $(if $(FULL),--full) -- $(ARGS)
+	@$(BIN)/python -m hil --rig $(RIG) $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES)) -- $(ARGS)

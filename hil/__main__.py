@@ -1,7 +1,8 @@
 """`make hil`: checks what a rig needs, has the image built where there is none, runs the tests, leaves a report.
 
 A virtual rig that cannot be had here (no root, no QEMU, no image) is skipped, aloud and with the reason, and the
-exit status is 0: a machine that cannot run it must not look like a device that failed.
+exit status is 0: a machine that cannot run it must not look like a device that failed. `--minutes` is for a check
+of every change on a shared machine: see hil/shared.py.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import yaml
@@ -19,10 +21,13 @@ RIGS = Path(__file__).parent / "rigs"
 UBOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 PROGRAMS = ("qemu-system-aarch64", "mcopy", "sfdisk", "ip", "unshare", "dnsmasq", "kamailio", "baresip", "ssh")
 DISK_NEEDED = 6 << 30
+LEAST_MINUTES = 15  # for the image, a boot and a call
+POOL_LACKS = 3  # image-build/build.py
 REPORTS = ROOT / "build" / "hil"
 
 
 def main() -> int:
+    begun_s = time.monotonic()
     arguments = _arguments()
     rig = rig_file(arguments.rig)
     if not rig.exists():
@@ -32,14 +37,19 @@ def main() -> int:
     virtual = is_virtual(rig)
     if virtual and (missing := why_not(os.geteuid())):
         return _skipped(arguments.rig, missing)
+    if arguments.minutes is not None and arguments.minutes < LEAST_MINUTES:
+        return _skipped(arguments.rig, [f"{arguments.minutes} minutes are left, and it needs {LEAST_MINUTES}"])
     image = Path(arguments.image).resolve() if arguments.image else ROOT / "build/image/qemu-virt/disk.img"
     if virtual and not image.exists():
         if arguments.image:
             print(f"hil: {image}: no such image", file=sys.stderr)
             return 2
-        if problem := _build(image):
+        if problem := _build(image, from_pool=arguments.minutes is not None):
             return problem if isinstance(problem, int) else _skipped(arguments.rig, [problem])
-    return _run(rig, image if virtual else None, arguments.full, arguments.pytest)
+    options = ["--full"] if arguments.full else []
+    if arguments.minutes is not None:
+        options.append(f"--minutes={arguments.minutes - (time.monotonic() - begun_s) / 60:.1f}")
+    return _run(rig, image if virtual else None, [*options, *arguments.pytest])
 
 
 def _arguments() -> argparse.Namespace:
@@ -47,6 +57,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rig", default="qemu-virt", help="a file of hil/rigs without .yaml, or a path")
     parser.add_argument("--image", default=os.environ.get("IMAGE"), help="a disk.img in place of build/image's")
     parser.add_argument("--full", action="store_true", help="the relay's cases twenty times each")
+    parser.add_argument(
+        "--minutes", type=float, help="begin no test later; the image from what the pool has, or not at all"
+    )
     parser.add_argument("pytest", nargs="*", help="arguments of pytest, after --")
     return parser.parse_args()
 
@@ -86,12 +99,19 @@ def why_not(user: int) -> list[str]:
     return missing
 
 
-def _build(image: Path) -> int | str:
+def _build(image: Path, *, from_pool: bool) -> int | str:
     """0 where the image is there now; a reason why it cannot be built here; or the status of a failed build."""
     if not (ROOT / "image-build").exists():
         return f"{image} is not there, and nothing here builds it"
     print(f"hil: {image} is not there: make image BOARD=qemu-virt", flush=True)
-    return subprocess.run(["make", "image", "BOARD=qemu-virt"], cwd=ROOT, check=False).returncode
+    if not from_pool:
+        return subprocess.run(["make", "image", "BOARD=qemu-virt"], cwd=ROOT, check=False).returncode
+    command = [sys.executable, "image-build/build.py", "--board", "qemu-virt", "--from-pool"]
+    built = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    if built.returncode == POOL_LACKS:
+        return built.stderr.strip()
+    print(built.stderr, end="", file=sys.stderr, flush=True)
+    return built.returncode
 
 
 def _skipped(rig: str, reasons: list[str]) -> int:
@@ -100,7 +120,7 @@ def _skipped(rig: str, reasons: list[str]) -> int:
     return 0
 
 
-def _run(rig: Path, image: Path | None, full: bool, arguments: list[str]) -> int:
+def _run(rig: Path, image: Path | None, arguments: list[str]) -> int:
     shutil.rmtree(REPORTS, ignore_errors=True)
     REPORTS.mkdir(parents=True)
     # Not below build/: names of Unix sockets are at most 107 bytes long.
@@ -115,7 +135,7 @@ def _run(rig: Path, image: Path | None, full: bool, arguments: list[str]) -> int
     }
     command = [sys.executable, "-m", "pytest", str(ROOT / "hil/tests"), "-v", "-ra", "--lg-env", str(rig)]
     command += [f"--html={REPORTS / 'report.html'}", "--self-contained-html", f"--junitxml={REPORTS / 'junit.xml'}"]
-    command += ["-p", "no:xdist", *(["--full"] if full else []), *arguments]
+    command += ["-p", "no:xdist", *arguments]
     try:
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     finally:

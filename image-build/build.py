@@ -12,10 +12,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from imaging import building, locking, pool, resolving, wanting
+from imaging.pool import PoolLacks
 from imaging.shell import ImageError
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
+EXIT_POOL = 3
 
 
 def main() -> int:
@@ -26,6 +28,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "build/image", metavar="DIR")
     parser.add_argument(
         "--check-reproducible", action="store_true", help="build root and boot images twice, and compare"
+    )
+    parser.add_argument(
+        "--from-pool", action="store_true", help="with what the pool has, or status 3: fetch and emulate nothing"
     )
     arguments = parser.parse_args()
     if not arguments.board and not arguments.lock:
@@ -46,9 +51,13 @@ def main() -> int:
                 wanted=wanted,
                 lock_file=lock_file,
                 twice=arguments.check_reproducible,
+                from_pool=arguments.from_pool,
             ),
             say,
         )
+    except PoolLacks as lacks:
+        print(f"image: {lacks}", file=sys.stderr)
+        return EXIT_POOL
     except ImageError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1

@@ -15,6 +15,7 @@ from hil.disk import make_card
 from hil.door import Door
 from hil.provision import MONITOR, RIG_ADDRESS, make_key, station_toml, write_provision
 from hil.report import Timing, pictures, timings_table, timings_text, write_evidence
+from hil.shared import SharedMachine
 from hil.strategy import DoorStrategy, Status
 from hil.street import Street
 from tests.support.baresip import Baresip
@@ -26,10 +27,17 @@ TIMINGS = pytest.StashKey[list[Timing]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="the relay's cases twenty times each, not three")
+    parser.addoption("--minutes", type=float, help="on a shared machine, within a time: hil/shared.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TIMINGS] = []
+    if (minutes := config.getoption("--minutes")) is not None:
+        config.pluginmanager.register(SharedMachine(minutes))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[FAILED] = False  # it may be run again
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

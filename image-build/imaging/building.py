@@ -23,7 +23,8 @@ LONG = 30  # zstd's window, in bits: slot B costs nothing when A is within it
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What was asked for. `twice`: root and boot images are made again from nothing, and have to be the same."""
+    """What was asked for. `twice`: root and boot images are made again from nothing, and have to be the same.
+    `from_pool`: PoolLacks rather than fetch something or make Debian's part."""
 
     repository: Path
     board: str
@@ -32,6 +33,7 @@ class Order:
     wanted: dict[str, Any]
     lock_file: Path
     twice: bool = False
+    from_pool: bool = False
 
 
 def build(order: Order, say: Callable[[str], None]) -> None:
@@ -43,6 +45,8 @@ def build(order: Order, say: Callable[[str], None]) -> None:
     order.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         _only_one(order.out, stack)
+        if order.from_pool:
+            _check_pool(order, lock)
         pool.fill(lock, order.pool, say)
         scratch = Path(tempfile.mkdtemp(dir=order.out, prefix=".work-"))
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
@@ -77,6 +81,15 @@ def build(order: Order, say: Callable[[str], None]) -> None:
         f"{order.out / board.name}: {sizes['disk.img.zst']:.0f} MB compressed, {root.installed_bytes / 1e6:.0f} MB "
         f"installed, {packages} packages, {time.monotonic() - begun:.0f} s"
     )
+
+
+def _check_pool(order: Order, lock: Lock) -> None:
+    remedy = f"make image BOARD={order.board} fills it"
+    if lacks := pool.missing(lock, order.pool):
+        raise pool.PoolLacks(f"{order.pool} lacks {len(lacks)} files, {lacks[0]} the first: {remedy}")
+    kept = debian.kept_base(lock, order.wanted, order.repository / "image-build", order.pool)
+    if not kept.exists():
+        raise pool.PoolLacks(f"{order.pool} lacks Debian's part ({kept.name}): {remedy}")
 
 
 def _make_root(

@@ -22,18 +22,14 @@ AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 
 def base(lock: Lock, wanted: dict[str, Any], source: Path, pool: Path, scratch: Path, *, keep: bool = True) -> Path:
     """A tar of Debian's part. `keep`: take it from the pool where it is, and leave it there."""
-    overlay = source / "root"
-    command = _command(lock, wanted, overlay)
-    inputs = [*command, str(lock.epoch), *(package.sha256 for package in lock.of_group("root"))]
-    inputs += [digest(overlay / path) for path in INITRAMFS]
-    name = hashlib.sha256("\n".join(inputs).replace(str(overlay), "").encode()).hexdigest()[:16]
-    kept = pool / f"base-{name}.tar"
+    command = _command(lock, wanted, source / "root")
+    kept = kept_base(lock, wanted, source, pool)
     if keep and kept.exists():
         kept.touch()
         return kept
     repository = scratch / "repository"
     _make_repository(lock, wanted, pool, repository)
-    made = (pool if keep else scratch) / f".{name}.{os.getpid()}.tar"
+    made = (pool if keep else scratch) / f".{kept.stem}.{os.getpid()}.tar"
     # Mounts of its own, so that none is left over however it ends.
     command = ["unshare", "--mount", "--fork", "--kill-child", *command, wanted["suite"], str(made)]
     command.append(f"deb [trusted=yes] copy:{repository} {wanted['suite']} main")
@@ -50,6 +46,16 @@ def base(lock: Lock, wanted: dict[str, Any], source: Path, pool: Path, scratch: 
     for old in sorted(pool.glob("base-*.tar"), key=lambda file: file.stat().st_mtime)[:-KEEP_BASES]:
         old.unlink()
     return kept
+
+
+def kept_base(lock: Lock, wanted: dict[str, Any], source: Path, pool: Path) -> Path:
+    """Where the tar is kept that these make."""
+    overlay = source / "root"
+    inputs = _command(lock, wanted, overlay)
+    inputs += [str(lock.epoch), *(package.sha256 for package in lock.of_group("root"))]
+    inputs += [digest(overlay / path) for path in INITRAMFS]
+    name = hashlib.sha256("\n".join(inputs).replace(str(overlay), "").encode()).hexdigest()[:16]
+    return pool / f"base-{name}.tar"
 
 
 def _command(lock: Lock, wanted: dict[str, Any], overlay: Path) -> list[str]:

@@ -21,9 +21,18 @@ AT_ONCE = 6
 PATIENCE_S = 60
 
 
+class PoolLacks(ImageError):
+    """Something would have to be fetched or made anew, and that was not wanted."""
+
+
 def default() -> Path:
     """$PORTERO_POOL, else ~/.cache/portero/pool."""
     return Path(os.environ.get("PORTERO_POOL") or Path.home() / ".cache/portero/pool")
+
+
+def missing(lock: Lock, pool: Path) -> list[str]:
+    """Files of the lock that the pool does not have."""
+    return [one.file for one in (*lock.packages, *lock.wheels) if not (pool / one.file).exists()]
 
 
 def fill(lock: Lock, pool: Path, say: Callable[[str], None]) -> None:

@@ -29,6 +29,26 @@ def test_a_skip_is_loud_and_no_failure(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().out == "hil: SKIPPED, RIG=qemu-virt: no /dev/net/tun\n"
 
 
+def test_a_pool_without_an_image_skips_the_rig_where_time_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = tmp_path / "image-build/build.py"
+    build.parent.mkdir()
+    build.write_text("import sys\nprint('image: the pool lacks a.deb', file=sys.stderr)\nsys.exit(3)\n")
+    monkeypatch.setattr(main, "ROOT", tmp_path)
+    monkeypatch.setattr(main, "why_not", lambda user: [])
+    monkeypatch.setattr("sys.argv", ["hil", "--minutes", "30"])
+    assert main.main() == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "hil: SKIPPED, RIG=qemu-virt: image: the pool lacks a.deb"
+    monkeypatch.setattr("sys.argv", ["hil", "--minutes", "3"])
+    assert main.main() == 0
+    assert "3.0 minutes are left, and it needs 15" in capsys.readouterr().out
+
+
+def test_the_image_build_says_with_that_status_that_its_pool_lacks_something() -> None:
+    assert f"EXIT_POOL = {main.POOL_LACKS}\n" in (ROOT / "image-build/build.py").read_text()
+
+
 def test_an_unknown_rig_names_those_that_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

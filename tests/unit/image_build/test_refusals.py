@@ -202,6 +202,20 @@ def test_too_little_disk_is_said_with_how_much_is_needed(
 
 
 @pytest.mark.usefixtures("good_host")
+def test_a_pool_that_lacks_something_is_not_filled_where_that_is_not_wanted(
+    order: building.Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "fill", lambda *arguments: pytest.fail("it fetches"))
+    order = dataclasses.replace(order, from_pool=True, wanted={"architecture": "arm64"})
+    with pytest.raises(pool.PoolLacks, match=r"lacks 1 files, a\.deb the first: make image BOARD=door fills it"):
+        building.build(order, lambda text: None)
+    order.pool.mkdir()
+    (order.pool / "a.deb").write_bytes(b"good")
+    with pytest.raises(pool.PoolLacks, match=r"lacks Debian's part \(base-\w{16}\.tar\): make image"):
+        building.build(order, lambda text: None)
+
+
+@pytest.mark.usefixtures("good_host")
 def test_a_build_that_fails_leaves_the_image_of_before(order: building.Order) -> None:
     (order.out / "door").mkdir(parents=True)
     (order.out / "door/disk.img").write_text("the last one")

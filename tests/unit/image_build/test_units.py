@@ -51,6 +51,12 @@ def test_it_starts_with_its_configuration_or_with_the_last_good_copy_of_it(name:
     assert all(f"--last-good {kept}" in command for command in commands)
 
 
+def test_the_lock_need_not_wait_for_udev_to_open_its_chips() -> None:
+    files = ROOT / "image-build/root/usr/lib/tmpfiles.d/portero.conf"
+    group = read("portero-door.service")["Service"]["Group"]
+    assert f"z /dev/gpiochip* 0660 root {group}" in files.read_text().splitlines()
+
+
 def test_relays_are_released_after_any_end_of_the_lock() -> None:
     unit = read("portero-door.service")["Service"]
     *command, script, file = unit["ExecStopPost"].split()

@@ -1,0 +1,101 @@
+"""The rig on a shared machine: what begins, in which order, and what is judged."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pytest_rerunfailures", reason="pytest-rerunfailures is not installed (tools/setup test)")
+
+from hil import shared
+from hil.shared import share_between, taken
+
+pytest_plugins = ["pytester"]
+
+QUIET = "cpu  100 0 50 800 0 0 0 0 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
+BUSY = "cpu  150 0 50 850 0 0 0 100 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
+
+CONFTEST = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from hil.shared import SharedMachine
+
+def pytest_configure(config):
+    config.pluginmanager.register(SharedMachine({minutes}, Path({stat!r})))
+
+def pytest_generate_tests(metafunc):
+    if "turn" in metafunc.fixturenames:
+        metafunc.parametrize("turn", [1, 2])
+"""
+
+
+@pytest.fixture
+def rig(pytester: pytest.Pytester, tmp_path: Path) -> "Rig":
+    return Rig(pytester, tmp_path / "stat")
+
+
+class Rig:
+    def __init__(self, pytester: pytest.Pytester, stat: Path) -> None:
+        self._pytester = pytester
+        self.stat = stat
+
+    def run(self, tests: str, minutes: float = 60) -> pytest.RunResult:
+        self.stat.write_text(QUIET)
+        root = str(Path(__file__).parents[3])
+        self._pytester.makeconftest(CONFTEST.format(root=root, minutes=minutes, stat=str(self.stat)))
+        self._pytester.makepyfile(f"from pathlib import Path\nSTAT = Path({str(self.stat)!r})\n{tests}")
+        return self._pytester.runpytest_inprocess("-v", "-ra", "-p", "no:cacheprovider")
+
+
+def test_the_share_that_the_host_took(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text(QUIET)
+    before = taken(stat)
+    stat.write_text(BUSY)
+    assert share_between(before, taken(stat)) == 0.5
+    assert share_between(before, before) == 0
+
+
+def test_second_turns_come_last(rig: Rig) -> None:
+    result = rig.run("def test_relay(turn): pass\ndef test_call(): pass\n")
+    result.stdout.fnmatch_lines(["*test_relay?1?*PASSED*", "*test_call*PASSED*", "*test_relay?2?*PASSED*"])
+
+
+def test_what_comes_too_late_is_skipped_by_name(rig: Rig) -> None:
+    result = rig.run("def test_call(): raise AssertionError\n", minutes=0)
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*not run: the 0 minutes that the rig was given are over"])
+
+
+def test_a_failure_while_the_host_was_elsewhere_is_told_and_not_counted(rig: Rig) -> None:
+    result = rig.run(f"def test_call():\n    STAT.write_text({BUSY!r})\n    assert 'rings' == 'silent'\n")
+    result.assert_outcomes(skipped=1)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["SKIPPED*the host took 50% of the processors meanwhile; E *'rings' == 'silent'*"])
+
+
+def test_any_other_failure_is_tried_once_more_and_counts(rig: Rig) -> None:
+    result = rig.run("def test_call(): raise AssertionError\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*1 failed, 1 rerun*"])
+    assert result.ret == 1
+
+
+def test_what_is_right_when_tried_again_is_no_failure(rig: Rig) -> None:
+    result = rig.run("tries = []\ndef test_call():\n    tries.append(1)\n    assert len(tries) == 2\n")
+    result.stdout.fnmatch_lines(["*1 passed, 1 rerun*"])
+    assert result.ret == 0
+
+
+def test_the_relay_is_never_tried_again(rig: Rig) -> None:
+    result = rig.run("def test_relay(turn):\n    assert turn == 2\n")
+    result.assert_outcomes(failed=1, passed=1)
+    assert "RERUN" not in result.stdout.str()
+
+
+def test_what_failed_is_not_made_good_by_being_late(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "time", shared.time)  # restores what the test below changes
+    late = "type('Late', (), {'monotonic': staticmethod(lambda: 1e12)})"
+    result = rig.run(f"import hil.shared\ndef test_call():\n    hil.shared.time = {late}\n    assert False\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*1 failed, 1 rerun*"])
