@@ -3,10 +3,10 @@
 Works in samples of the RTP clock, so packets of 10 to 60 ms, mixed, fit a 20 ms tick. How late packets are is
 measured against the earliest of the last 150; the target delay covers nearly all of that. A dry buffer conceals
 without advancing, which is how delay grows; a packet known to be lost is concealed and passed over. Delay shrinks
-a frame at a time. A talker who pauses is granted more of it: enough for the latest packet of the last 5 to 10 s,
-and a reserve in the first half minute. In his next pause it is given back unheard if it has been too long for two
-seconds; from one who never pauses it is taken after half a second. Telephone-events and comfort noise are
-"present, not audio". Decoding and concealment are the caller's, see `concealment`.
+a frame at a time. A talker who pauses is granted more of it: enough for the latest packet of the last 5 to 10 s
+and a seventh more, and a reserve in the first half minute. In his next pause it is given back unheard if it has
+been too long for two seconds; from one who never pauses it is taken after half a second. Telephone-events and
+comfort noise are "present, not audio". Decoding and concealment are the caller's, see `concealment`.
 """
 
 from bisect import bisect_left, insort
@@ -292,7 +292,8 @@ class JitterBuffer:
             latest = max(ordered[-1] - ordered[0], self._peak, self._peak_before)
             # Nobody knows the network of a call that has just begun, nor the machine's evening.
             ready = (3 if self.ticks < _WARY_TICKS else 2) * self._least
-            wanted = max(wanted, min(latest + self._margin, 2 * self._ample), ready)
+            latest += latest * 3 // 20 + self._margin  # the latest of the next seconds may well be later
+            wanted = max(wanted, min(latest, 5 * self._ample // 2), ready)
         if self.ticks < self._losing_until:
             wanted = max(wanted, self._tick + self._least)
         wanted = max(wanted, 3 * self._least if self.ticks < self._wary_until else self._least)

@@ -32,7 +32,8 @@ def default() -> Path:
 
 def missing(lock: Lock, pool: Path) -> list[str]:
     """Files of the lock that the pool does not have."""
-    return [one.file for one in (*lock.packages, *lock.wheels) if not (pool / one.file).exists()]
+    files: Sequence[Package | Wheel] = (*lock.packages, *lock.wheels)
+    return [one.file for one in files if not (pool / one.file).exists()]
 
 
 def fill(lock: Lock, pool: Path, say: Callable[[str], None]) -> None:
