@@ -120,6 +120,9 @@ def test_a_pool_that_is_whole_needs_no_network(tmp_path: Path) -> None:
     pool.fill(lock, tmp_path, lambda text: pytest.fail(text))
 
 
+WANTED = {"architecture": "arm64", "root": {"leave_out_modules": []}}
+
+
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[str]:
     """A web server of one folder, as an archive is."""
@@ -206,7 +209,7 @@ def test_a_pool_that_lacks_something_is_not_filled_where_that_is_not_wanted(
     order: building.Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "fill", lambda *arguments: pytest.fail("it fetches"))
-    order = dataclasses.replace(order, from_pool=True, wanted={"architecture": "arm64"})
+    order = dataclasses.replace(order, from_pool=True, wanted=WANTED)
     with pytest.raises(pool.PoolLacks, match=r"lacks 1 files, a\.deb the first: make image BOARD=door fills it"):
         building.build(order, lambda text: None)
     order.pool.mkdir()
