@@ -133,7 +133,8 @@ def _run(rig: Path, image: Path | None, arguments: list[str]) -> int:
         "LG_HIL_UBOOT": str(own if own.exists() else UBOOT),
         "HIL_IMAGE": str(image or ""),
     }
-    command = [sys.executable, "-m", "pytest", str(ROOT / "hil/tests"), "-v", "-ra", "--lg-env", str(rig)]
+    command = [sys.executable, "-m", "pytest", str(ROOT / "hil/tests"), "-v", "-ra", "--no-fold-skipped"]
+    command += ["--lg-env", str(rig)]
     command += [f"--html={REPORTS / 'report.html'}", "--self-contained-html", f"--junitxml={REPORTS / 'junit.xml'}"]
     command += ["-p", "no:xdist", *arguments]
     try:
