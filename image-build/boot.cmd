@@ -4,6 +4,10 @@ if test "${devtype}" = "mmc"; then
   # U-Boot's own places leave a kernel 36 MiB; Debian's is larger.
   setenv kernel_addr_r 0x08000000
   setenv ramdisk_addr_r 0x0c000000
+  # Wherever the firmware put the device tree: out of the way of what is loaded next.
+  fdt addr ${fdt_addr}
+  fdt move ${fdt_addr} 0x0b800000
+  setenv fdt_addr 0x0b800000
 fi
 setenv buffer ${pxefile_addr_r}
 part start ${devtype} ${devnum} bootstate state_at
