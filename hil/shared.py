@@ -2,8 +2,9 @@
 
 No test begins when the time is over; what came too late is skipped by name. The relay's second and third turns come
 last. A test that failed while the host took more than a third of the processors away is skipped with what it found:
-an emulated board without a processor is no device that failed. Without such an excuse it is tried once more, the
-relay's tests excepted: once wrong is wrong.
+an emulated board without a processor is no device that failed. Without such an excuse it is tried once more. Tests
+of the relay (mark `relay`) are neither excused, unless the device did not get ready for them, nor tried again: once
+wrong is wrong.
 """
 
 import time
@@ -28,7 +29,7 @@ class SharedMachine:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=_turn)  # stable: all else stays in its order
         for item in items:
-            if "turn" not in getattr(item, "fixturenames", ()):
+            if item.get_closest_marker("relay") is None:
                 item.add_marker(pytest.mark.flaky(reruns=1))
 
     @pytest.hookimpl(tryfirst=True)
@@ -41,7 +42,8 @@ class SharedMachine:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         report: Any = yield
-        if report.failed and _AT_FIRST in item.stash:
+        excusable = report.when != "call" or item.get_closest_marker("relay") is None
+        if report.failed and excusable and _AT_FIRST in item.stash:
             share = share_between(item.stash[_AT_FIRST], taken(self._stat))
             if share > TAKEN:
                 found = [line for line in report.longreprtext.splitlines() if line.startswith("E ")] or ["?"]

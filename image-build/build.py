@@ -12,7 +12,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from imaging import building, locking, pool, resolving, wanting
-from imaging.pool import PoolLacks
 from imaging.shell import ImageError
 
 HERE = Path(__file__).resolve().parent
@@ -55,7 +54,7 @@ def main() -> int:
             ),
             say,
         )
-    except PoolLacks as lacks:
+    except pool.PoolLacks as lacks:
         print(f"image: {lacks}", file=sys.stderr)
         return EXIT_POOL
     except ImageError as error:

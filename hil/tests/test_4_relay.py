@@ -8,6 +8,7 @@ from hil.door import Door
 from hil.provision import PULSE_MS
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.relay
 LATE_S = 1.0  # that the end of a pulse may come late on a processor busy with restarting something
 BOUND_S = PULSE_MS / 1000 + LATE_S
 

@@ -1,5 +1,7 @@
 """5. What hangs is restarted, and the door rings again by itself."""
 
+import pytest
+
 from hil.door import Door
 from hil.street import Street
 from tests.support.baresip import Baresip
@@ -25,6 +27,7 @@ def test_a_main_loop_that_stopped_is_restarted(door: Door, street: Street, monit
     _rings(door, street, monitor)
 
 
+@pytest.mark.relay
 def test_a_lock_process_that_stopped_is_restarted(door: Door) -> None:
     stopped = door.process("portero-door")
     on_s = door.unlock()

@@ -88,9 +88,17 @@ def test_what_is_right_when_tried_again_is_no_failure(rig: Rig) -> None:
 
 
 def test_the_relay_is_never_tried_again(rig: Rig) -> None:
-    result = rig.run("def test_relay(turn):\n    assert turn == 2\n")
+    result = rig.run("import pytest\n@pytest.mark.relay\ndef test_relay(turn):\n    assert turn == 2\n")
     result.assert_outcomes(failed=1, passed=1)
     assert "RERUN" not in result.stdout.str()
+
+
+def test_the_relay_has_no_excuse_but_a_device_that_did_not_get_ready(rig: Rig) -> None:
+    mark = "import pytest\n@pytest.mark.relay\n"
+    busy = f"    STAT.write_text({BUSY!r})\n    assert False\n"
+    rig.run(f"{mark}def test_relay():\n{busy}").assert_outcomes(failed=1)
+    fixture = f"import pytest\n@pytest.fixture\ndef door():\n{busy}"
+    rig.run(f"{fixture}{mark}def test_relay(door): pass\n").assert_outcomes(skipped=1)
 
 
 def test_what_failed_is_not_made_good_by_being_late(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
