@@ -44,7 +44,8 @@ class Rig:
         root = str(Path(__file__).parents[3])
         self._pytester.makeconftest(CONFTEST.format(root=root, minutes=minutes, stat=str(self.stat)))
         self._pytester.makepyfile(f"from pathlib import Path\nSTAT = Path({str(self.stat)!r})\n{tests}")
-        return self._pytester.runpytest_inprocess("-v", "-ra", "-p", "no:cacheprovider")
+        without = ("-p", "no:cacheprovider", "-p", "no:labgrid")  # labgrid can be there once in a process
+        return self._pytester.runpytest_inprocess("-v", "-ra", *without)
 
 
 def test_the_share_that_the_host_took(tmp_path: Path) -> None:
