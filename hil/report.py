@@ -1,5 +1,6 @@
 """The report's own parts: the table of times, and the evidence that a failed test leaves."""
 
+import base64
 import html
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,25 @@ def write_evidence(folder: Path, name: str, text: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
     return text if len(text) <= _LONGEST else f"... the beginning is in {folder / name}\n" + text[-_LONGEST:]
+
+
+def text_part(name: str, text: str) -> str:
+    """HTML of a log that opens on a click.
+
+    HTML, and no text or picture of pytest-html's: that encodes each anew for every report of a test that is run
+    again, and warns, as of a link, of a picture encoded already (4.2.0, basereport.py).
+    """
+    return f"<details><summary>{html.escape(name)}</summary><pre>{html.escape(text)}</pre></details>"
+
+
+def picture_part(picture: Path) -> str:
+    """HTML of a picture and its name."""
+    kind = "png" if picture.suffix == ".png" else "jpeg"
+    data = base64.b64encode(picture.read_bytes()).decode()
+    name = html.escape(picture.name)
+    return (
+        f'<figure><img alt="{name}" src="data:image/{kind};base64,{data}"><figcaption>{name}</figcaption></figure>'
+    )
 
 
 def pictures(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,5 @@
 """The rig of a session: its network, its servers, its device; and what a failed test leaves in the report."""
 
-import base64
 import contextlib
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from labgrid import Environment
 from hil.disk import make_card
 from hil.door import Door
 from hil.provision import MONITOR, RIG_ADDRESS, make_key, station_toml, write_provision
-from hil.report import Timing, pictures, timings_table, timings_text, write_evidence
+from hil.report import Timing, picture_part, pictures, text_part, timings_table, timings_text, write_evidence
 from hil.shared import SharedMachine
 from hil.strategy import DoorStrategy, Status
 from hil.street import Street
@@ -119,11 +118,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: Any = yield
     if report.failed:
         item.stash[FAILED] = True
-        report.extras = [*getattr(report, "extras", []), *_evidence(item, report.when)]
+        evidence = map(pytest_html.extras.html, _evidence(item, report.when))
+        report.extras = [*getattr(report, "extras", []), *evidence]
     return report
 
 
-def _evidence(item: pytest.Item, when: str) -> Iterator[Any]:
+def _evidence(item: pytest.Item, when: str) -> Iterator[str]:
+    """HTML of it; each log is a file beside the report, too."""
     folder = REPORTS / "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in item.name)
     arguments = getattr(item, "funcargs", {})
     strategy = arguments.get("strategy")
@@ -131,20 +132,20 @@ def _evidence(item: pytest.Item, when: str) -> Iterator[Any]:
         strategy = arguments["device"].strategy
     if strategy is not None:
         console = strategy.console.text()
-        yield pytest_html.extras.text(write_evidence(folder, f"console-{when}.log", console[-100_000:]), "console")
+        yield text_part("console", write_evidence(folder, f"console-{when}.log", console[-100_000:]))
         for name, command in (
             ("journal", "journalctl --boot --no-pager --output=short-monotonic --lines=2000"),
             ("why", "doorctl why"),
             ("status", "doorctl status; doorctl events --last 60"),
         ):
             text = write_evidence(folder, f"{name}-{when}.txt", _asked(strategy, command))
-            yield pytest_html.extras.text(text, name)
+            yield text_part(name, text)
     peers = arguments.get("peers")
     if isinstance(peers, Peers):
         for title, text in peers.logs():
-            yield pytest_html.extras.text(write_evidence(folder, Path(title).name, text), title)
+            yield text_part(title, write_evidence(folder, Path(title).name, text))
         for picture in pictures(peers.folder):
-            yield pytest_html.extras.image(base64.b64encode(picture.read_bytes()).decode(), picture.name)
+            yield picture_part(picture)
 
 
 def _asked(strategy: DoorStrategy, command: str) -> str:
