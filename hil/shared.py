@@ -1,21 +1,23 @@
 """`--minutes`: the rig as a check of every change, on a machine that others use too and within a time.
 
 No test begins when the time is over; what came too late is skipped by name. The relay's second and third turns come
-last. A test that failed while the host took more than a third of the processors away is skipped with what it found:
-an emulated board without a processor is no device that failed. Without such an excuse it is tried once more. Tests
-of the relay (mark `relay`) are neither excused, unless the device did not get ready for them, nor tried again: once
-wrong is wrong.
+last. A test that failed is tried once more. One that fails again while the host took, for ten seconds of it, more
+than a third of the processors away is skipped with what it found: an emulated board without a processor is no
+device that failed. Tests of the relay (mark `relay`) are not tried again, and not excused unless the device did not
+get ready for them: once wrong is wrong.
 """
 
+import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 TAKEN = 1 / 3
-_AT_FIRST = pytest.StashKey[tuple[int, int]]()
+LOOK_EVERY_S = 10.0
 
 
 class SharedMachine:
@@ -25,6 +27,18 @@ class SharedMachine:
         self._minutes = minutes
         self._deadline_s = time.monotonic() + 60 * minutes
         self._stat = stat
+        self._looks: list[tuple[int, int]] = []  # since the present try of the present test began
+        self._over = threading.Event()
+
+    def pytest_sessionstart(self) -> None:
+        threading.Thread(target=self._look_on, name="host", daemon=True).start()
+
+    def pytest_sessionfinish(self) -> None:
+        self._over.set()
+
+    def _look_on(self) -> None:
+        while not self._over.wait(LOOK_EVERY_S):
+            self._looks.append(taken(self._stat))
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=_turn)  # stable: all else stays in its order
@@ -37,17 +51,21 @@ class SharedMachine:
         again = getattr(item, "execution_count", 1) > 1  # what failed is not made good by being late
         if time.monotonic() > self._deadline_s and not again:
             pytest.skip(f"not run: the {self._minutes:.0f} minutes that the rig was given are over")
-        item.stash[_AT_FIRST] = taken(self._stat)
+        self._looks = [taken(self._stat)]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         report: Any = yield
-        excusable = report.when != "call" or item.get_closest_marker("relay") is None
-        if report.failed and excusable and _AT_FIRST in item.stash:
-            share = share_between(item.stash[_AT_FIRST], taken(self._stat))
-            if share > TAKEN:
+        if report.failed:
+            worst = worst_share([*self._looks, taken(self._stat)])
+            report.sections.append(("the host", f"took up to {worst:.0%} of the processors for ten seconds"))
+            if item.get_closest_marker("relay") is None:
+                excusable = getattr(item, "execution_count", 1) > 1
+            else:
+                excusable = report.when != "call"
+            if excusable and worst > TAKEN:
                 found = [line for line in report.longreprtext.splitlines() if line.startswith("E ")] or ["?"]
-                why = f"Skipped: not judged: the host took {share:.0%} of the processors meanwhile; {found[0]}"
+                why = f"Skipped: not judged: the host took {worst:.0%} of the processors meanwhile; {found[0]}"
                 report.outcome = "skipped"
                 report.longrepr = (str(item.path), item.location[1] or 0, why)
         return report
@@ -67,7 +85,11 @@ def taken(stat: Path) -> tuple[int, int]:
     return 0, 0
 
 
-def share_between(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Of the processors that the host took between two looks."""
+def worst_share(looks: list[tuple[int, int]]) -> float:
+    """Of the processors that the host took between two looks, where it took most."""
+    return max((_share(*pair) for pair in pairwise(looks)), default=0.0)
+
+
+def _share(before: tuple[int, int], after: tuple[int, int]) -> float:
     whole = after[1] - before[1]
     return (after[0] - before[0]) / whole if whole > 0 else 0.0

@@ -1,5 +1,6 @@
-"""1. From power to a door that rings: how long each step takes."""
+"""1. From power to a door that rings: how long each step takes; and that the device has what its board says."""
 
+import json
 import time
 from collections.abc import Callable
 
@@ -54,3 +55,12 @@ def _ready_s(device: Door) -> float:
     ).split()
     answered_s = time.monotonic()
     return (asked_s + answered_s) / 2 - (float(up) - int(ready_us) / 1e6)
+
+
+def test_nothing_of_the_board_is_missing_or_taken(door: Door) -> None:
+    """Lines, camera, sound, watchdog, files, and the rights to use them."""
+    lines, errors, _ = door.try_run("portero check-board --json")
+    assert lines, "\n".join(errors)
+    findings = json.loads("\n".join(lines))["findings"]
+    assert findings
+    assert [each for each in findings if not each["well"]] == []

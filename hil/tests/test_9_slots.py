@@ -26,7 +26,7 @@ def test_a_slot_without_a_kernel_gives_way_to_the_other_after_three_tries(
     door.strategy.switch_on()
     wait_until(lambda: f"slot {other} of" in door.console.text(seen), "the other slot is taken", 120, 0.5)
     assert door.console.text(seen).count(f"slot {slot} does not start") == 3
-    door.strategy.log_in(door.strategy.boot_s)
+    door.strategy.log_in_when_started(seen)
     door.strategy.wait_ready(door.strategy.boot_s)
     door.strategy.status = Status.ready
     assert f"portero.slot={other}" in door.run("cat /proc/cmdline")

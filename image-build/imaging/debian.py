@@ -22,7 +22,7 @@ AR_MAGIC, AR_HEADER = b"!<arch>\n", 60
 
 def base(lock: Lock, wanted: dict[str, Any], source: Path, pool: Path, scratch: Path, *, keep: bool = True) -> Path:
     """A tar of Debian's part. `keep`: take it from the pool where it is, and leave it there."""
-    command = _command(lock, wanted, source / "root")
+    command = make_command(lock, wanted, source / "root")
     kept = kept_base(lock, wanted, source, pool)
     if keep and kept.exists():
         kept.touch()
@@ -51,15 +51,17 @@ def base(lock: Lock, wanted: dict[str, Any], source: Path, pool: Path, scratch: 
 def kept_base(lock: Lock, wanted: dict[str, Any], source: Path, pool: Path) -> Path:
     """Where the tar is kept that these make."""
     overlay = source / "root"
-    inputs = _command(lock, wanted, overlay)
+    inputs = make_command(lock, wanted, overlay)
     inputs += [str(lock.epoch), *(package.sha256 for package in lock.of_group("root"))]
     inputs += [digest(overlay / path) for path in INITRAMFS]
     name = hashlib.sha256("\n".join(inputs).replace(str(overlay), "").encode()).hexdigest()[:16]
     return pool / f"base-{name}.tar"
 
 
-def _command(lock: Lock, wanted: dict[str, Any], overlay: Path) -> list[str]:
-    hooks = [f'mkdir -p "$1/{path}" && cp -a "{overlay / path}/." "$1/{path}/"' for path in INITRAMFS]
+def make_command(lock: Lock, wanted: dict[str, Any], overlay: Path) -> list[str]:
+    # Modes, and not times: those of a checkout would get into the initramfs.
+    copy = "cp --recursive --no-dereference --preserve=mode"
+    hooks = [f'mkdir -p "$1/{path}" && {copy} "{overlay / path}/." "$1/{path}/"' for path in INITRAMFS]
     # Key files that are there keep the package from making some, slowly and for everybody the same.
     keys = " ".join(f'"$1/etc/ssh/ssh_host_{kind}_key"' for kind in ("rsa", "ecdsa", "ed25519"))
     hooks.append(f'mkdir -p "$1/etc/ssh" && touch {keys}')

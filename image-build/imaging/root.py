@@ -33,6 +33,10 @@ MASKED = (
     "systemd-networkd-persistent-storage.service", "systemd-hwdb-update.service",
     "wpa_supplicant.service",  # the one without an interface; each has its own
 )  # fmt: skip
+# Systemd's, each a program run at each start for what is not here; "ssh" makes sockets that nobody asked for.
+GENERATORS_LEFT_OUT = (
+    "debug", "getty", "gpt-auto", "hibernate-resume", "rc-local", "run", "ssh", "system-update", "sysv", "tpm2",
+)  # fmt: skip
 # Needed to make the root, not to run it.
 LEFT_BEHIND = (
     "boot", "vmlinuz", "vmlinuz.old", "initrd.img", "initrd.img.old", "var", "usr/share/man", "usr/share/info",
@@ -47,7 +51,6 @@ LINKS = {
     "etc/asound.conf": "/run/portero-board/asound.conf",
     "usr/share/libcamera/pipeline/virtual/virtual.yaml": "/run/portero-board/virtual.yaml",
     "etc/mtab": "../proc/self/mounts",
-    "etc/systemd/system-generators/systemd-ssh-generator": "/dev/null",  # sockets of SSH that nobody asked for
     "etc/localtime": "/usr/share/zoneinfo/Etc/UTC",
 }
 
@@ -151,7 +154,10 @@ def _tidy(root: Path) -> None:
                 path.unlink()
     for name in EMPTY_FOLDERS:
         (root / name).mkdir(exist_ok=True)
-    for name, target in LINKS.items():
+    generators = {
+        f"etc/systemd/system-generators/systemd-{name}-generator": "/dev/null" for name in GENERATORS_LEFT_OUT
+    }
+    for name, target in (LINKS | generators).items():
         link = root / name
         if link.is_dir() and not link.is_symlink():
             shutil.rmtree(link)

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("pytest_rerunfailures", reason="pytest-rerunfailures is not installed (tools/setup test)")
 
 from hil import shared
-from hil.shared import share_between, taken
+from hil.shared import taken, worst_share
 
 pytest_plugins = ["pytester"]
 
@@ -48,13 +48,15 @@ class Rig:
         return self._pytester.runpytest_inprocess("-v", "-ra", *without)
 
 
-def test_the_share_that_the_host_took(tmp_path: Path) -> None:
+def test_the_share_that_the_host_took_where_it_took_most(tmp_path: Path) -> None:
     stat = tmp_path / "stat"
     stat.write_text(QUIET)
     before = taken(stat)
     stat.write_text(BUSY)
-    assert share_between(before, taken(stat)) == 0.5
-    assert share_between(before, before) == 0
+    busy = taken(stat)
+    long_quiet = (busy[0], busy[1] + 10_000)
+    assert worst_share([before, busy, long_quiet]) == 0.5
+    assert worst_share([before, before]) == worst_share([before]) == 0
 
 
 def test_second_turns_come_last(rig: Rig) -> None:
@@ -68,11 +70,24 @@ def test_what_comes_too_late_is_skipped_by_name(rig: Rig) -> None:
     result.stdout.fnmatch_lines(["SKIPPED*not run: the 0 minutes that the rig was given are over"])
 
 
-def test_a_failure_while_the_host_was_elsewhere_is_told_and_not_counted(rig: Rig) -> None:
-    result = rig.run(f"def test_call():\n    STAT.write_text({BUSY!r})\n    assert 'rings' == 'silent'\n")
-    result.assert_outcomes(skipped=1)
+BUSIER = """
+def busier(tries=[]):
+    tries.append(1)
+    STAT.write_text(f"cpu  0 0 0 {1000 + 100 * len(tries)} 0 0 0 {100 * len(tries)}")
+"""
+
+
+def test_a_second_failure_while_the_host_was_elsewhere_is_told_and_not_counted(rig: Rig) -> None:
+    result = rig.run(f"{BUSIER}def test_call():\n    busier()\n    assert 'rings' == 'silent'\n")
+    result.stdout.fnmatch_lines(["*1 skipped, 1 rerun*"])
     assert result.ret == 0
     result.stdout.fnmatch_lines(["SKIPPED*the host took 50% of the processors meanwhile; E *'rings' == 'silent'*"])
+
+
+def test_a_host_that_was_elsewhere_at_the_first_try_alone_is_no_excuse(rig: Rig) -> None:
+    result = rig.run(f"def test_call():\n    STAT.write_text({BUSY!r})\n    assert False\n")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*took up to 0% of the processors for ten seconds*"])
 
 
 def test_any_other_failure_is_tried_once_more_and_counts(rig: Rig) -> None:
