@@ -135,6 +135,8 @@ def _wheels(wanted: dict[str, Any], pyproject: Path, folder: Path, pool: Path) -
         run(sys.executable, "-m", "pip", "download", "--quiet", "--dest", place, *words)
         for file in sorted(place.iterdir()):
             name, version = _name_of(file)
+            if group == "root" and name in wanted["never_imported"]:
+                continue
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             wheels.append(Wheel(name, version, file.name, digest, group))
             pool.mkdir(parents=True, exist_ok=True)
