@@ -131,7 +131,8 @@ class Linphone:
         command = ["linphonec", "-c", str(configuration), "-d", "5", "-l", str(self.debug_log)]
         if auto_answer:
             command.append("-a")
-        home = {"HOME": str(folder), "XDG_DATA_HOME": "", "XDG_CONFIG_HOME": ""}
+        # The last: where it looks for a sound server, else in a new folder of /tmp each time.
+        home = {"HOME": str(folder), "XDG_DATA_HOME": "", "XDG_CONFIG_HOME": "", "PULSE_RUNTIME_PATH": str(folder)}
         self.program = Program(f"linphone-{user}", command, folder, environment=home, stdin=True)
 
     @property
