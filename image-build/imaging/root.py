@@ -41,7 +41,7 @@ GENERATORS_LEFT_OUT = (
 LEFT_BEHIND = (
     "boot", "vmlinuz", "vmlinuz.old", "initrd.img", "initrd.img.old", "var", "usr/share/man", "usr/share/info",
     "usr/share/locale", "usr/share/lintian", "usr/share/bash-completion", "usr/share/initramfs-tools",
-    "etc/initramfs-tools", "etc/ssh/ssh_host_*", "usr/share/i18n", "usr/lib/aarch64-linux-gnu/gconv",
+    "etc/initramfs-tools", "etc/apt", "etc/ssh/ssh_host_*", "usr/share/i18n", "usr/lib/aarch64-linux-gnu/gconv",
 )  # fmt: skip
 EMPTY_FOLDERS = ("data", "boot", "var")
 LINKS = {
