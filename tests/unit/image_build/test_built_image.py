@@ -116,6 +116,7 @@ def test_nobody_has_a_password_and_no_key_is_shared(image: Path) -> None:
     assert all(line.split(":")[1] in ("*", "!", "!*") for line in shadow.splitlines())
     listing = output("unsquashfs", "-l", image / "root.squashfs")
     assert "ssh_host_" not in listing
+    assert "/etc/apt" not in listing, "it names the machine that built this"
     assert "/usr/lib/portero/firmware/app.py" in listing
     assert output("unsquashfs", "-cat", image / "root.squashfs", "etc/machine-id") == ""
 
