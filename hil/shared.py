@@ -57,7 +57,8 @@ class SharedMachine:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         report: Any = yield
         if report.failed:
-            worst = worst_share([*self._looks, taken(self._stat)])
+            whole = self._looks[:-1] or self._looks  # the last look may be of a moment ago
+            worst = worst_share([*whole, taken(self._stat)])
             report.sections.append(("the host", f"took up to {worst:.0%} of the processors for ten seconds"))
             if item.get_closest_marker("relay") is None:
                 excusable = getattr(item, "execution_count", 1) > 1
