@@ -6,6 +6,7 @@ from typing import Any
 
 from labgrid.driver.exception import ExecutionError
 
+from hil.shared import stolen_s
 from hil.strategy import DoorStrategy
 from tests.support.waiting import wait_until
 
@@ -18,6 +19,7 @@ class Door:
         self.strategy = strategy
         self.lock = strategy.lock
         self.console = strategy.console
+        self._stolen_at_unlock_s = 0.0
 
     # --- the hand ---
 
@@ -94,4 +96,9 @@ class Door:
         before = time.monotonic()
         self.begin("doorctl unlock")
         wait_until(lambda: self.lock.trace.pulses(before), "the lock's line goes active", COMMAND_S)
+        self._stolen_at_unlock_s = stolen_s()
         return self.lock.trace.pulses(before)[-1].began_s
+
+    def stolen_since_unlock_s(self) -> float:
+        """Time that an emulated board did not get from this machine's host; a real one has its own."""
+        return stolen_s() - self._stolen_at_unlock_s if self.strategy.board is not None else 0.0

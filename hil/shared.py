@@ -7,6 +7,7 @@ device that failed. Tests of the relay (mark `relay`) are not tried again, and n
 get ready for them: once wrong is wrong.
 """
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -84,6 +85,11 @@ def taken(stat: Path) -> tuple[int, int]:
             ticks = [int(word) for word in line.split()[1:9]]
             return ticks[7], sum(ticks)
     return 0, 0
+
+
+def stolen_s(stat: Path = Path("/proc/stat")) -> float:
+    """Seconds that the host took from each of the processors since the start, in the mean."""
+    return taken(stat)[0] / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
 
 
 def worst_share(looks: list[tuple[int, int]]) -> float:

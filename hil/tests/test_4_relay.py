@@ -31,9 +31,11 @@ FAULTS = {
 
 
 def _released(door: Door, since_s: float) -> None:
-    wait_until(lambda: not door.lock.trace.active, "the lock's line is released", BOUND_S + 5)
+    wait_until(lambda: not door.lock.trace.active, "the lock's line is released", BOUND_S + 20)
+    lost_s = door.stolen_since_unlock_s()  # nobody acts in time that he does not get
     (pulse,) = door.lock.trace.pulses(since_s)
-    assert pulse.seconds <= BOUND_S, f"on for {pulse.seconds:.2f} s, asked for {PULSE_MS / 1000:g}"
+    told = f"on for {pulse.seconds:.2f} s, asked for {PULSE_MS / 1000:g}, the host took {lost_s:.2f} s"
+    assert pulse.seconds <= BOUND_S + lost_s, told
 
 
 def _stays_released(door: Door, since_s: float) -> None:

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("pytest_rerunfailures", reason="pytest-rerunfailures is not installed (tools/setup test)")
 
 from hil import shared
-from hil.shared import taken, worst_share
+from hil.shared import stolen_s, taken, worst_share
 
 pytest_plugins = ["pytester"]
 
@@ -57,6 +57,13 @@ def test_the_share_that_the_host_took_where_it_took_most(tmp_path: Path) -> None
     long_quiet = (busy[0], busy[1] + 10_000)
     assert worst_share([before, busy, long_quiet]) == 0.5
     assert worst_share([before, before]) == worst_share([before]) == 0
+
+
+def test_the_time_that_the_host_took_from_each_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(shared.os, "sysconf", lambda name: 100)
+    (tmp_path / "stat").write_text(BUSY)
+    assert stolen_s(tmp_path / "stat") == 0.5
 
 
 def test_second_turns_come_last(rig: Rig) -> None:
