@@ -15,10 +15,13 @@ COMMAND_S = 90.0  # of an emulated processor that is busy
 
 
 class Door:
-    def __init__(self, strategy: DoorStrategy) -> None:
+    """`shared`: an emulated board on a machine that others use (hil/shared.py)."""
+
+    def __init__(self, strategy: DoorStrategy, *, shared: bool = False) -> None:
         self.strategy = strategy
         self.lock = strategy.lock
         self.console = strategy.console
+        self._shared = shared
         self._stolen_at_unlock_s = 0.0
 
     # --- the hand ---
@@ -100,5 +103,5 @@ class Door:
         return self.lock.trace.pulses(before)[-1].began_s
 
     def stolen_since_unlock_s(self) -> float:
-        """Time that an emulated board did not get from this machine's host; a real one has its own."""
-        return stolen_s() - self._stolen_at_unlock_s if self.strategy.board is not None else 0.0
+        """Time that an emulated board did not get from this machine's host. 0 where no host is an excuse."""
+        return stolen_s() - self._stolen_at_unlock_s if self._shared and self.strategy.board is not None else 0.0

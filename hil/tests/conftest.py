@@ -55,13 +55,13 @@ def street(env: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="session")
-def device(street: Street, env: Environment, strategy: DoorStrategy) -> Iterator[Door]:
+def device(street: Street, env: Environment, strategy: DoorStrategy, pytestconfig: pytest.Config) -> Iterator[Door]:
     """The rig's device; off, until a test wants it on. A virtual one has a new card, a bench's lies in it."""
     run = Path(os.environ["LG_HIL_RUN"])
     if image := os.environ.get("HIL_IMAGE"):
         station = station_toml(env.config.get_option("board"))
         make_card(Path(image), run / "card.img", write_provision(run, station, make_key(run / "key")))
-    yield Door(strategy)
+    yield Door(strategy, shared=pytestconfig.getoption("--minutes") is not None)
     with contextlib.suppress(Exception):  # a rig that broke: what broke it was told
         strategy.cut()
 
