@@ -69,6 +69,7 @@ def test_a_full_disk_is_said_and_the_door_rings(door: Door, street: Street, moni
 
 def test_a_corrupt_event_store_is_put_aside_and_said(door: Door, street: Street, monitor: Baresip) -> None:
     door.run("systemctl stop portero")
+    assert door.last_event(), "a stopped station's events are told from its store"
     door.run(f"dd if=/dev/urandom of={STATE}/events.sqlite bs=4096 count=8 conv=notrunc")
     _restart(door)
     _said(door, "store file", 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from drivers.gpio import release
+from firmware.api.places import STATE_DIR
 from firmware.door.process import PLACES_NAME
 
 ROOT = Path(__file__).parents[3]
@@ -55,6 +56,11 @@ def test_the_lock_need_not_wait_for_udev_to_open_its_chips() -> None:
     files = ROOT / "image-build/root/usr/lib/tmpfiles.d/portero.conf"
     group = read("portero-door.service")["Service"]["Group"]
     assert f"z /dev/gpiochip* 0660 root {group}" in files.read_text().splitlines()
+
+
+def test_doorctl_finds_what_a_stopped_station_stored() -> None:
+    files = ROOT / "image-build/root/usr/lib/tmpfiles.d/portero.conf"
+    assert f"L {STATE_DIR} - - - - /data/portero/state" in files.read_text().splitlines()
 
 
 def test_relays_are_released_after_any_end_of_the_lock() -> None:
