@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -295,28 +295,11 @@ def _account(section: AccountSection) -> Account:
 
 
 def load_board(config: Config) -> board.Board:
-    """The board of the configuration, with every input and output that the configuration names."""
+    """The board of the configuration, which was judged by it: every line that it names is there."""
     try:
-        hardware = board.load(config.station.board)
+        return board.load(config.station.board)
     except board.BoardError as error:
         raise StartError(str(error)) from error
-    for button in config.buttons:
-        _has(hardware.inputs, f"buttons.{button.name}.input", button.input, hardware.name)
-    for door in config.doors:
-        _has(hardware.outputs, f"doors.{door.name}.relay", door.relay, hardware.name)
-        if door.contact is not None:
-            _has(hardware.inputs, f"doors.{door.name}.contact", door.contact, hardware.name)
-    for light in config.lights:
-        _has(hardware.lights, "lights.output", light.output, hardware.name)
-    if config.access.tamper is not None:
-        _has(hardware.inputs, "access.tamper", config.access.tamper, hardware.name)
-    return hardware
-
-
-def _has(lines: Collection[str], key: str, name: str, board_name: str) -> None:
-    if name not in lines:
-        known = ", ".join(lines) or "none"
-        raise StartError(f'{key}: board {board_name} has no line "{name}"; it has: {known}')
 
 
 def import_early(hardware: board.Board, config: Config) -> None:

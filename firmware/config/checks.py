@@ -1,13 +1,15 @@
 """What must hold between keys: names that are referenced exist, nothing is there twice, times and sums fit.
 
 Each function takes the file as read and reports faults and warnings by path; values that were wrong in themselves
-(`skip`) are left out, so one mistake is reported once. Board inputs and outputs are checked by who loads the board.
+(`skip`) are left out, so one mistake is reported once. The board is read, too: it must have the lines that are
+named.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+import board
 from firmware.config.problems import Path, nearest
 from firmware.config.profiles import complaint
 from firmware.config.sections import Account, Button, Config, Tls
@@ -40,6 +42,7 @@ def check(config: Config, given: Callable[[Path], bool], findings: Findings) -> 
     _buttons(config, given, findings)
     _doors(config, findings)
     _lines(config, findings)
+    _board(config, findings)
     _codes(config, findings)
     _calls(config, findings)
     _media(config, findings)
@@ -65,18 +68,19 @@ def _unique(path: str, key: str, values: Iterable[str], findings: Findings, *, w
 
 
 def _known(path: Path, name: str, names: Sequence[str], table: str, findings: Findings) -> None:
+    _among(path, name, names, f"[[{table}]]", f'write [[{table}]] with name = "{name}"', findings)
+
+
+def _among(path: Path, name: str, names: Sequence[str], what: str, first: str, findings: Findings) -> None:
+    """`first`: what to write where there are none yet."""
     if name in names or findings.wrong(path):
         return
     if not names:
-        findings.fault(
-            path, f'"{name}" is none of [[{table}]]: there are none', f'write [[{table}]] with name = "{name}"'
-        )
+        findings.fault(path, f'"{name}" is none of {what}: there are none', first)
         return
     guess = nearest(name, names)
     known = ", ".join(f'"{other}"' for other in names)
-    findings.fault(
-        path, f'"{name}" is none of [[{table}]]', f'write "{guess}"' if guess else f"write one of {known}"
-    )
+    findings.fault(path, f'"{name}" is none of {what}', f'write "{guess}"' if guess else f"write one of {known}")
 
 
 def _sip(config: Config, findings: Findings) -> None:
@@ -309,6 +313,34 @@ def _lines(config: Config, findings: Findings) -> None:
     for n, light in enumerate(config.lights):
         if light.button is not None:
             _known(("lights", n, "button"), light.button, buttons, "buttons", findings)
+
+
+def _board(config: Config, findings: Findings) -> None:
+    """The board can be read, and has every line that is named."""
+    place: Path = ("station", "board")
+    if findings.wrong(place):
+        return
+    try:
+        hardware = board.load(config.station.board)
+    except board.BoardError as error:
+        for line in str(error).splitlines():
+            findings.fault(place, line, "")
+        return
+    named: list[tuple[Path, str | None, str, Collection[str]]] = [
+        (("buttons", n, "input"), button.input, "inputs", hardware.inputs)
+        for n, button in enumerate(config.buttons)
+    ]
+    for n, door in enumerate(config.doors):
+        named.append((("doors", n, "relay"), door.relay, "outputs", hardware.outputs))
+        named.append((("doors", n, "contact"), door.contact, "inputs", hardware.inputs))
+    named += [
+        (("lights", n, "output"), light.output, "lights", hardware.lights) for n, light in enumerate(config.lights)
+    ]
+    named.append((("access", "tamper"), config.access.tamper, "inputs", hardware.inputs))
+    for path, name, table, lines in named:
+        if name is not None:
+            first = f"write [{table}.{name}] in {hardware.file}"
+            _among(path, name, tuple(lines), f"the {table} of board {hardware.name}", first, findings)
 
 
 def _codes(config: Config, findings: Findings) -> None:

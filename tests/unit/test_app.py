@@ -103,17 +103,9 @@ def test_what_dtls_and_ice_take_is_loaded_early_where_calls_with_them_are_to_be_
     assert app.shakes_hands(config) is expected
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (Config(station=Station(board="nowhere")), "nowhere"),
-        (Config(buttons=(Button(name="flat", input="buton1"),)), 'buttons.flat.input: .* has no line "buton1"'),
-        (Config(doors=(Door(name="street", relay="relay9"),)), 'doors.street.relay: .* has no line "relay9"'),
-    ],
-)
-def test_a_board_without_what_the_configuration_names_is_refused_by_name(config, message):
-    with pytest.raises(app.StartError, match=message):
-        app.load_board(config)
+def test_a_board_that_went_since_the_configuration_was_read_is_refused_by_name():
+    with pytest.raises(app.StartError, match="nowhere"):
+        app.load_board(Config(station=Station(board="nowhere")))
 
 
 @pytest.mark.parametrize(

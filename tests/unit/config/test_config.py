@@ -395,6 +395,31 @@ WRONG = [
         '16: lights[1].output: "light1" is lights[0] already; write the output of this light',
     ),
     (
+        '[station]\nboard = "qemu-vert"\n' + MINIMAL,
+        '2: station.board: there is no board "qemu-vert"; write one of "qemu-virt", "rpi-debian", "rpi-raspios", '
+        '"simulated", or the path of a board.toml',
+    ),
+    (
+        changed('input = "button1"', 'input = "buton1"'),
+        '3: buttons[0].input: "buton1" is none of the inputs of board simulated; write "button1"',
+    ),
+    (
+        changed('relay = "relay1"', 'relay = "light1"'),
+        '9: doors[0].relay: "light1" is none of the outputs of board simulated; write one of "relay1", "relay2"',
+    ),
+    (
+        changed('relay = "relay1"', 'relay = "relay1"\ncontact = "dor"'),
+        '10: doors[0].contact: "dor" is none of the inputs of board simulated; write "door"',
+    ),
+    (
+        MINIMAL + '[[lights]]\noutput = "light2"\n',
+        '14: lights[0].output: "light2" is none of the lights of board simulated; write "light1"',
+    ),
+    (
+        MINIMAL + '[access]\ntamper = "tampr"\n',
+        '14: access.tamper: "tampr" is none of the inputs of board simulated; write "tamper"',
+    ),
+    (
         MINIMAL + '[[lights]]\noutput = "light1"\nbutton = "flatt"\n',
         '15: lights[0].button: "flatt" is none of [[buttons]]; write "flat"',
     ),

@@ -57,6 +57,10 @@ SPOILT = {
     "nothing": (b"", ": the file is empty"),
     "no text": (b"\xff\xff\xff\xff", ": line 1 is not UTF-8 text"),
     "an unknown key": (GOOD.replace("input =", "inputt =").encode(), ":7: buttons[0].input: is missing"),
+    "a line that the board lacks": (
+        GOOD.replace('"button1"', '"buton1"').encode(),
+        ':9: buttons[0].input: "buton1" is none of ',
+    ),
 }
 
 
