@@ -26,10 +26,15 @@ def make_card(image: Path, card: Path, provision: Path) -> None:
     with card.open("r+b") as file:
         if card.stat().st_size < CARD_BYTES:
             file.truncate(CARD_BYTES)
-    at = f"{card}@@{partition_offset(card)}"
     for tool in ("mcopy", "mdir", "sfdisk"):
         if shutil.which(tool) is None:
             raise DiskError(f"{tool} is not installed; tools/setup hil installs it")
+    lay_in(card, provision)
+
+
+def lay_in(card: Path, provision: Path) -> None:
+    """The files of `provision` are on the card's first partition. The card has no power meanwhile."""
+    at = f"{card}@@{partition_offset(card)}"
     done = subprocess.run(
         ["mcopy", "-s", "-n", "-o", "-i", at, str(provision), "::"], capture_output=True, text=True, check=False
     )

@@ -86,12 +86,13 @@ def make_key(file: Path) -> str:
     return file.with_suffix(".pub").read_text()
 
 
-def write_provision(folder: Path, station: str, public_key: str) -> Path:
-    """The folder `provision` in `folder`, as the device wants it."""
+def write_provision(folder: Path, station: str, public_key: str | None = None) -> Path:
+    """The folder `provision` in `folder`, as the device wants it; without a key the one in use stays."""
     provision = folder / "provision"
     provision.mkdir(parents=True, exist_ok=True)
     (provision / "station.toml").write_text(station)
-    (provision / "authorized_keys").write_text(public_key)
+    if public_key is not None:
+        (provision / "authorized_keys").write_text(public_key)
     return provision
 
 
