@@ -88,7 +88,7 @@ def test_the_devices_own_chip_keeps_the_contract(door: Door, env: Environment, t
                 "PYTHONDONTWRITEBYTECODE": 1,
             }
             variables = " ".join(f"{name}={value}" for name, value in environment.items())
-            run = "python3 -m pytest -c /dev/null -p no:cacheprovider --import-mode=importlib -q -rs -k real"
+            run = "python3 -m pytest -c /dev/null -p no:cacheprovider --import-mode=importlib -q -ra -k real"
             told = door.run(f"cd {THERE} && {variables} {run} {CASES}", LIMIT_S)
     finally:
         door.level(False)

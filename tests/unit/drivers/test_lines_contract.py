@@ -31,13 +31,15 @@ REST_MS = 500  # longer than a busy machine stops a test between two of its step
 
 @dataclass
 class Bench:
-    """`open` opens the chip anew; `drive(line, high)` is a hand, None where there is none."""
+    """`open` opens the chip anew; `drive(line, high)` is a hand, None where there is none. `latches`: an interrupt
+    of before the line was requested may be told after it, with the level of then."""
 
     open: Callable[[], Chip]
     drive: Callable[[int, bool], None] | None
     output: int
     input: int
     lines: int
+    latches: bool = False
 
     def hand(self) -> Callable[[bool], None]:
         if self.drive is None:
@@ -69,7 +71,7 @@ def real() -> Iterator[Bench]:
     output, given = (int(os.environ.get(f"PORTERO_GPIO_{kind}", "0")) for kind in ("OUTPUT", "INPUT"))
     command = os.environ.get("PORTERO_GPIO_HAND", "")
     if not command:
-        yield Bench(lambda: KernelChip(label, "tester"), None, output, given, 1 << 16)
+        yield Bench(lambda: KernelChip(label, "tester"), None, output, given, 1 << 16, latches=True)
         return
     with subprocess.Popen(
         shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -82,7 +84,7 @@ def real() -> Iterator[Bench]:
             print(line, int(high), file=asked)
             assert done.readline(), "the hand ended"
 
-        yield Bench(lambda: KernelChip(label, "tester"), drive, output, given, 1 << 16)
+        yield Bench(lambda: KernelChip(label, "tester"), drive, output, given, 1 << 16, latches=True)
         asked.close()
 
 
@@ -93,16 +95,19 @@ def chip(bench: Bench) -> Iterator[Chip]:
     opened.close()
 
 
-def next_edges(line: InputLine, count: int) -> list[Edge]:
-    """The next so many edges, through the descriptor, as a loop would wait for them."""
+def next_edges(bench: Bench, line: InputLine, count: int, *, active: bool = False) -> list[Edge]:
+    """The next so many edges, through the descriptor, as a loop would wait for them. `active`: how the line is, as
+    far as was told; where the chip latches, an edge to that is none."""
     deadline_s = time.monotonic() + DEADLINE_S
     found: list[Edge] = []
     poller = select.poll()
     poller.register(line.fd, select.POLLIN)
     while len(found) < count:
         assert time.monotonic() < deadline_s, f"only {found}"
-        if poller.poll(100):
-            found += line.edges()
+        for edge in line.edges() if poller.poll(100) else ():
+            if edge.active != active or not bench.latches:
+                found.append(edge)
+            active = edge.active
     return found
 
 
@@ -201,11 +206,11 @@ def test_a_change_is_told_with_the_time_of_its_edge(bench: Bench, chip: Chip, ac
     assert not line.read()
     before_s = time.monotonic()
     hand(not active_low)
-    (pressed,) = next_edges(line, 1)
+    (pressed,) = next_edges(bench, line, 1)
     assert pressed.active
     assert line.read()
     hand(active_low)
-    (released,) = next_edges(line, 1)
+    (released,) = next_edges(bench, line, 1, active=True)
     assert not released.active
     assert before_s <= pressed.at_s < released.at_s <= time.monotonic()
 
@@ -217,13 +222,13 @@ def test_bouncing_contacts_are_one_edge_once_they_rest(bench: Bench, chip: Chip)
     began_s = time.monotonic()
     for high in (True, False, True, False, True):
         hand(high)
-    (pressed,) = next_edges(line, 1)
+    (pressed,) = next_edges(bench, line, 1)
     assert pressed.active
     assert pressed.at_s >= began_s + REST_MS / 1000
     hand(False)
     hand(True)
     hand(False)
-    assert [edge.active for edge in next_edges(line, 1)] == [False]
+    assert [edge.active for edge in next_edges(bench, line, 1, active=True)] == [False]
 
 
 def test_a_glitch_is_not_told(bench: Bench, chip: Chip) -> None:
@@ -235,7 +240,7 @@ def test_a_glitch_is_not_told(bench: Bench, chip: Chip) -> None:
     rest(REST_MS + 50)
     assert not line.read()
     hand(True)
-    assert [edge.active for edge in next_edges(line, 1)] == [True]
+    assert [edge.active for edge in next_edges(bench, line, 1)] == [True]
     assert line.edges() == []
 
 
@@ -245,6 +250,6 @@ def test_edges_that_nobody_fetched_are_there_in_their_order(bench: Bench, chip: 
     line = chip.request_input(bench.input, active_low=False, pull="none", debounce_ms=0)
     for n in range(10):
         hand(n % 2 == 0)
-    edges = next_edges(line, 10)
+    edges = next_edges(bench, line, 10)
     assert [edge.active for edge in edges] == [True, False] * 5
     assert [edge.at_s for edge in edges] == sorted(edge.at_s for edge in edges)
