@@ -35,8 +35,8 @@ HEAD = """\
 The station has one configuration file in [TOML](https://toml.io), by convention `/etc/portero/portero.toml`.
 
 - **Check it** before you restart the station: `portero check-config FILE`. All that is wrong is told at once, each
-  with file, line, key, what is wrong and what to write instead; a misspelt key gets a guess. Warnings do not keep
-  the station from starting.
+  with file, line, key, what is wrong and what to write instead; a misspelt key, or line of the board, gets a guess.
+  Warnings do not keep the station from starting.
 - **Keep secrets out of it**: `password_file` and `digits_file` name files whose first line is the secret. Relative
   names are looked up in `$CREDENTIALS_DIRECTORY`, where systemd puts what `LoadCredential=` loads, else beside the
   configuration file. Secrets are shown nowhere: not in the log, not in events, not by `doorctl`.
