@@ -5,6 +5,7 @@ label and the line's number on it, never by a gpiochip's number, which changes w
 reads this too, so it needs nothing but the standard library. All of `[outputs]` is the lock process's own.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -222,14 +223,17 @@ def _bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise BoardError(f"{file}: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the path
+        raise BoardError(f"{str(file)!r}: {error}") from error
 
 
 def _find(name_or_path: str) -> Path:
+    # os.path's questions say no to a name that is too long; pathlib's raise OSError.
     if "/" in name_or_path:
         path = Path(name_or_path)
-        return path / "board.toml" if path.is_dir() else path
+        return path / "board.toml" if os.path.isdir(path) else path
     file = _HERE / name_or_path / "board.toml"
-    if not file.is_file():
+    if not os.path.isfile(file):
         known = ", ".join(sorted(f'"{path.parent.name}"' for path in _HERE.glob("*/board.toml")))
         raise BoardError(f'there is no board "{name_or_path}"; write one of {known}, or the path of a board.toml')
     return file

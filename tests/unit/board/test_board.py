@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,13 @@ def test_a_board_elsewhere_is_found_by_its_file_or_its_folder(board_file: Path) 
 def test_an_unknown_board_is_answered_with_those_there_are() -> None:
     with pytest.raises(board.BoardError, match=r'no board "simulatd"; write one of .*"simulated"'):
         board.load("simulatd")
+
+
+@pytest.mark.parametrize("load", [board.load, board.load_outputs])
+@pytest.mark.parametrize("name", ["a" * 5000, "/" + "a/" * 3000, "\0", "/\0", "/etc/shadow/x", "..", ""])
+def test_a_name_that_cannot_be_a_board_is_refused(load: Callable[[str], object], name: str) -> None:
+    with pytest.raises(board.BoardError):
+        load(name)
 
 
 def test_every_problem_is_named_with_file_and_key(board_file: Path) -> None:
