@@ -95,9 +95,9 @@ def chip(bench: Bench) -> Iterator[Chip]:
     opened.close()
 
 
-def next_edges(bench: Bench, line: InputLine, count: int, *, active: bool = False) -> list[Edge]:
-    """The next so many edges, through the descriptor, as a loop would wait for them. `active`: how the line is, as
-    far as was told; where the chip latches, an edge to that is none."""
+def next_edges(line: InputLine, count: int, *, latches: bool = False, active: bool = False) -> list[Edge]:
+    """The next so many edges, through the descriptor, as a loop would wait for them. Where the chip `latches` (and
+    nothing debounces), an edge to the level that was told last, `active` at first, is none."""
     deadline_s = time.monotonic() + DEADLINE_S
     found: list[Edge] = []
     poller = select.poll()
@@ -105,7 +105,7 @@ def next_edges(bench: Bench, line: InputLine, count: int, *, active: bool = Fals
     while len(found) < count:
         assert time.monotonic() < deadline_s, f"only {found}"
         for edge in line.edges() if poller.poll(100) else ():
-            if edge.active != active or not bench.latches:
+            if edge.active != active or not latches:
                 found.append(edge)
             active = edge.active
     return found
@@ -206,11 +206,11 @@ def test_a_change_is_told_with_the_time_of_its_edge(bench: Bench, chip: Chip, ac
     assert not line.read()
     before_s = time.monotonic()
     hand(not active_low)
-    (pressed,) = next_edges(bench, line, 1)
+    (pressed,) = next_edges(line, 1, latches=bench.latches)
     assert pressed.active
     assert line.read()
     hand(active_low)
-    (released,) = next_edges(bench, line, 1, active=True)
+    (released,) = next_edges(line, 1, latches=bench.latches, active=True)
     assert not released.active
     assert before_s <= pressed.at_s < released.at_s <= time.monotonic()
 
@@ -222,13 +222,13 @@ def test_bouncing_contacts_are_one_edge_once_they_rest(bench: Bench, chip: Chip)
     began_s = time.monotonic()
     for high in (True, False, True, False, True):
         hand(high)
-    (pressed,) = next_edges(bench, line, 1)
+    (pressed,) = next_edges(line, 1)
     assert pressed.active
     assert pressed.at_s >= began_s + REST_MS / 1000
     hand(False)
     hand(True)
     hand(False)
-    assert [edge.active for edge in next_edges(bench, line, 1, active=True)] == [False]
+    assert [edge.active for edge in next_edges(line, 1)] == [False]
 
 
 def test_a_glitch_is_not_told(bench: Bench, chip: Chip) -> None:
@@ -240,7 +240,7 @@ def test_a_glitch_is_not_told(bench: Bench, chip: Chip) -> None:
     rest(REST_MS + 50)
     assert not line.read()
     hand(True)
-    assert [edge.active for edge in next_edges(bench, line, 1)] == [True]
+    assert [edge.active for edge in next_edges(line, 1)] == [True]
     assert line.edges() == []
 
 
@@ -250,6 +250,6 @@ def test_edges_that_nobody_fetched_are_there_in_their_order(bench: Bench, chip: 
     line = chip.request_input(bench.input, active_low=False, pull="none", debounce_ms=0)
     for n in range(10):
         hand(n % 2 == 0)
-    edges = next_edges(bench, line, 10)
+    edges = next_edges(line, 10, latches=bench.latches)
     assert [edge.active for edge in edges] == [True, False] * 5
     assert [edge.at_s for edge in edges] == sorted(edge.at_s for edge in edges)
