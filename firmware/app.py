@@ -195,6 +195,7 @@ async def run(loaded: Loaded, copy: Path | None = None) -> None:
         reason = await stopping
         log.info("stopping: %s", reason)
         service.stopping(reason)
+        await door.stop()  # nothing opens any more; and a lock that stops at the same time is no fault
         station.stop(reason)
 
 

@@ -156,7 +156,9 @@ class DoorStrategy(Strategy):
 
     def _is_ready(self) -> bool:
         status = self.station_status()
-        return bool(status) and all(account["state"] == "registered" for account in status.get("accounts", []))
+        if not status or not status["lock_process"]:
+            return False
+        return all(account["state"] == "registered" for account in status.get("accounts", []))
 
     def station_status(self) -> dict[str, Any]:
         """`doorctl status --json`; empty where it cannot be had."""

@@ -144,12 +144,12 @@ class SimulatedLine:
     def set(self, active: bool) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "the line is closed")
-        before = self._map[self._line]
-        self._map[self._line] = self._active if active else self._inactive
-        if active != (before == self._active):
+        if active != (self._map[self._line] == self._active):
             at = _EDGES_AT + self._line * _EDGES.size
             count, _ = _EDGES.unpack_from(self._map, at)
+            # Before the level: who sees that finds when it came.
             _EDGES.pack_into(self._map, at, count + 1, time.monotonic_ns())
+        self._map[self._line] = self._active if active else self._inactive
 
     def read(self) -> bool:
         if self._closed:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 ANSWER_S = 2.0  # the lock refuses what is older than 1 s, so what we gave up never opens afterwards
 RETRY_FIRST_S = 0.05
 RETRY_MOST_S = 1.0
+START_GRACE_S = 10.0  # both processes start at once, and either may be the slower
+STOP_GRACE_S = 0.5  # both are told to stop at once, and the lock's end is no news to a station that ends as well
 _MAX_LINE = 64 * 1024
 
 
@@ -34,7 +36,11 @@ class DoorConnected:
 
 @dataclass(frozen=True, slots=True)
 class DoorLost:
-    """The lock process is not there, or gone, and with it every pulse. Told once until it is back."""
+    """The lock process is not there, or gone, and with it every pulse. Told once until it is back.
+
+    Told after a grace, or just before a DoorConnected that comes sooner: where both processes start or stop
+    together, nothing is lost. What is asked meanwhile is refused all the same.
+    """
 
     reason: str
 
@@ -127,11 +133,15 @@ class DoorUnreachable(Exception):
 class DoorClient:
     """`on_event` is called on the loop's thread, in the order things happened, never from within `pulse`."""
 
-    def __init__(self, path: Path | str, on_event: Callable[[DoorEvent], None]) -> None:
+    def __init__(
+        self, path: Path | str, on_event: Callable[[DoorEvent], None], *, start_grace_s: float = START_GRACE_S
+    ) -> None:
         self._path = os.fspath(path)
         self._on_event = on_event
+        self._start_grace_s = start_grace_s
         self._connection: _Connection | None = None
         self._unreachable = "not connected yet"
+        self._connected_once = False
         self._told_lost = False
         self._next_request = 1
         self._pulses: dict[int, tuple[str, asyncio.TimerHandle]] = {}  # asked and not answered: door, its limit
@@ -196,6 +206,7 @@ class DoorClient:
     async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()
         retry_s = RETRY_FIRST_S
+        tell_at_s = loop.time() + self._start_grace_s
         while True:
             try:
                 _, connection = await loop.create_unix_connection(lambda: _Connection(self._receive), self._path)
@@ -204,9 +215,9 @@ class DoorClient:
             else:
                 if await self._stay(connection):
                     retry_s = RETRY_FIRST_S
-            if not self._told_lost:
-                self._told_lost = True
-                self._tell(DoorLost(self._unreachable))
+                    tell_at_s = loop.time() + STOP_GRACE_S
+            if not self._told_lost and loop.time() >= tell_at_s:
+                self._tell_lost()
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, RETRY_MOST_S)
 
@@ -229,7 +240,9 @@ class DoorClient:
         match kind:
             case "hello":
                 self._connection = connection
-                self._told_lost = False
+                if self._connected_once and not self._told_lost:
+                    self._tell_lost()
+                self._connected_once, self._told_lost = True, False
                 names = tuple(str(door["name"]) for door in message["doors"])
                 self._tell(DoorConnected(names, tuple(DoorFault(**fault) for fault in message["faults"])))
             case "status":
@@ -255,6 +268,10 @@ class DoorClient:
         door = self._settle(request)
         if request is not None and door is not None:
             self._tell(PulseRefused(request, door, reason))
+
+    def _tell_lost(self) -> None:
+        self._told_lost = True
+        self._tell(DoorLost(self._unreachable))
 
     def _tell(self, event: DoorEvent) -> None:
         try:

@@ -8,7 +8,7 @@ from hil.door import Door
 from hil.provision import make_key
 from tests.support.sip_probe import answers_options
 
-SCANNED_AT_ONCE = 400
+SCANNED_AT_ONCE = 800
 OPEN = {22, 5060}  # SSH; [sip] listen of the provisioned configuration
 
 

@@ -173,7 +173,7 @@ class Station:
                 control.close()
                 return False
             self._control = control
-        return "door process" not in json.dumps(self.ask("status").get("faults", []))
+        return bool(self.ask("status")["lock_process"])
 
     def ask(self, verb: str, **arguments: object) -> Any:
         """One verb over the control socket."""

@@ -691,9 +691,9 @@ def test_the_socket_is_for_its_owner_and_group_only(station: Station) -> None:
 class Heard:
     """A DoorClient and the events it told, with a way to wait for one."""
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Station, start_grace_s: float = 0.0) -> None:
         self.events: list[DoorEvent] = []
-        self.client = DoorClient(station.socket_path, self.events.append)
+        self.client = DoorClient(station.socket_path, self.events.append, start_grace_s=start_grace_s)
 
     async def first(self, *kinds: type, after: int = 0) -> DoorEvent:
         async with asyncio.timeout(DEADLINE_S):
@@ -765,6 +765,40 @@ def test_without_a_lock_process_a_pulse_is_refused_at_once_and_not_done_later(st
             assert [event for event in heard.events if isinstance(event, DoorLost)] == [lost]
             await heard.client.status()
             assert station.street.edges[0] == 0
+
+    asyncio.run(story())
+
+
+def test_a_lock_process_that_comes_after_the_station_was_not_lost(station: Station) -> None:
+    async def story() -> None:
+        async with Heard(station, start_grace_s=DEADLINE_S) as heard:
+            heard.client.pulse("street", 200, {})
+            refused = await heard.first(PulseRefused)
+            assert "no door process" in refused.reason  # type: ignore[union-attr]
+            await asyncio.to_thread(station.start_and_wait)
+            await heard.first(DoorConnected)
+            assert not any(isinstance(event, DoorLost) for event in heard.events)
+
+    asyncio.run(story())
+
+
+def test_a_lock_process_that_was_gone_for_a_moment_was_lost(station: Station) -> None:
+    """The grace of a stop hides no crash. The lock here greets, goes, and is back at the first try."""
+    greeted: list[asyncio.StreamWriter] = []
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greeted.append(writer)
+        writer.write(b'{"event": "hello", "version": 1, "doors": [], "faults": []}\n')
+
+    async def story() -> None:
+        station.socket_path.parent.mkdir(exist_ok=True)
+        async with await asyncio.start_unix_server(greet, station.socket_path):
+            async with Heard(station) as heard:
+                await heard.first(DoorConnected)
+                greeted[0].close()
+                await heard.first(DoorConnected, after=1)
+                assert [type(event) for event in heard.events] == [DoorConnected, DoorLost, DoorConnected]
+            greeted[1].close()
 
     asyncio.run(story())
 

@@ -1,5 +1,6 @@
 """Point 8: a crash of either process neither opens nor jams the door, and the other goes on."""
 
+import signal
 import sys
 
 import pytest
@@ -107,6 +108,23 @@ def test_station_that_is_told_to_stop_while_it_rings_stops_the_ringing(peers: Pe
 
     wait_until(lambda: monitor.count("CALL_CLOSED"), "the monitor stops ringing")
     assert door.program.exit_code == 0
+
+
+def test_a_lock_process_that_stops_with_the_station_is_no_fault(peers: Peers) -> None:
+    """As at each end of a device: both are told at once, and here the lock has ended before the station looks."""
+    door = peers.portero(stages=[(["sip:nobody@127.0.0.1:9"], 60)])
+    door.program.signal(signal.SIGSTOP)
+    door.program.signal(signal.SIGTERM)
+    door.door.stop()
+    door.program.signal(signal.SIGCONT)
+    wait_until(lambda: not door.program.alive, "the station ends")
+    assert door.program.exit_code == 0
+
+    door.start_door()
+    door.start_station()
+    wait_until(lambda: len(door.events("door-process")) == 2, "the station is connected again")
+    assert all(event["connected"] for event in door.events("door-process"))
+    assert not door.events("fault")
 
 
 NOBODY_READS = """

@@ -242,7 +242,7 @@ class Portero:
         return self.doorctl("why", str(press))
 
     def door_connected(self) -> bool:
-        return "door process" not in json.dumps(self.status().get("faults", []))
+        return bool(self.status()["lock_process"])
 
     # --- events ---
 
