@@ -254,6 +254,6 @@ def test_an_app_outside_is_reached_by_ice(street: None, peers: Peers, relayed: b
     door.hang_up()
     _check(door, press)
     # The app's machine has the street's own address as well, and offers both: what passes by no relay is direct.
-    ends = [(each, {each.source[0], each.target[0]}, {each.source[1], each.target[1]}) for each in capture.datagrams()]
-    direct = [each for each, hosts, ports in ends if Router.OUTSIDE in hosts and TURN not in ports]
+    of_door = [each for each in capture.datagrams() if Router.OUTSIDE in (each.source[0], each.target[0])]
+    direct = [each for each in of_door if TURN not in (each.source[1], each.target[1])]
     assert (len([each for each in direct if each.payload[0] >> 6 == 2]) > 50) == (not relayed)
