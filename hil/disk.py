@@ -42,9 +42,10 @@ def lay_in(card: Path, provision: Path) -> None:
         raise DiskError(f"{card}: provision/ could not be written into {PARTITION}: {done.stderr.strip()}")
 
 
-def remove_file(card: Path, partition: str, name: str) -> None:
-    """A file of a FAT partition is gone, as after a torn update. The card has no power meanwhile."""
-    subprocess.run(["mdel", "-i", f"{card}@@{partition_offset(card, partition)}", f"::{name}"], check=True)
+def rename_file(card: Path, partition: str, name: str, to: str) -> None:
+    """A file of a FAT partition has another name: not found, as after a torn update. The card has no power."""
+    at = f"{card}@@{partition_offset(card, partition)}"
+    subprocess.run(["mren", "-i", at, f"::{name}", f"::{to}"], check=True)
 
 
 def partition_offset(disk: Path, partition: str = PARTITION) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.disk import lay_in, remove_file
+from hil.disk import lay_in, rename_file
 from hil.door import Door
 from hil.provision import station_toml, write_provision
 from hil.strategy import Status
@@ -37,14 +37,19 @@ def start(device: Door, tmp_path_factory: pytest.TempPathFactory) -> Start:
     device.run("sync")
     device.strategy.cut()
     card = Path(os.environ["LG_HIL_RUN"]) / "card.img"
-    remove_file(card, f"boot{slot}", "vmlinuz")
+    rename_file(card, f"boot{slot}", "vmlinuz", "gone")
     wrong = station_toml("qemu-virt").replace('relay = "relay1"', f'relay = "{WRONG}"')
     lay_in(card, write_provision(tmp_path_factory.mktemp("wrong"), wrong))
     seen = device.console.size
-    device.strategy.switch_on()
-    wait_until(lambda: f"slot {other} of" in device.console.text(seen), "the other slot is taken", 120, 0.5)
-    device.strategy.log_in_when_started(seen)
-    device.strategy.wait_ready(device.strategy.boot_s)
+    try:
+        device.strategy.switch_on()
+        wait_until(lambda: f"slot {other} of" in device.console.text(seen), "the other slot is taken", 120, 0.5)
+        device.strategy.log_in_when_started(seen)
+        device.strategy.wait_ready(device.strategy.boot_s)
+    except BaseException:
+        device.strategy.cut()
+        rename_file(card, f"boot{slot}", "gone", "vmlinuz")  # a second try needs a slot to start from
+        raise
     device.strategy.status = Status.ready
     return Start(slot, other, device.console.text(seen))
 
