@@ -25,7 +25,6 @@ WINDOW_S = 2.0
 _ROOM_S = 0.5
 # How long the speaker may play a key before it also comes as an event, and still excuse it.
 _LATE_S = 1.0
-_GAP_S = 0.2
 
 
 class ReplayGuard:
@@ -68,11 +67,12 @@ class ReplayGuard:
         for _ in range(len(frames)):  # not what is appended meanwhile
             microphone, speaker, now = frames.popleft()
             rate_hz = len(microphone) * 1000 // FRAME_MS // 2
-            if now - self._searched_s > _GAP_S or rate_hz != self._rate_hz or self._detectors is None:
+            # A thread that got no processor for a while lost nothing: what it takes in afterwards follows on.
+            if dropped or now - self._searched_s > WINDOW_S or rate_hz != self._rate_hz or self._detectors is None:
                 self._detectors = _detectors(rate_hz)
                 self._rate_hz = rate_hz
                 self._begin(now, dropped=dropped)
-            self._searched_s = now
+            self._searched_s, dropped = now, False
             self._unsearched.append((speaker, now))
             keys = _sounding(self._detectors[0], microphone)
             # What the speaker played matters to a key of the microphone, and to one that has just gone out.

@@ -55,6 +55,25 @@ def test_other_keys_are_taken_and_so_is_the_same_one_later() -> None:
     assert door.takes("5")
 
 
+def test_an_audio_thread_that_got_no_processor_costs_nobody_a_key() -> None:
+    door = Door()
+    door.quiet(10)
+    door.now += 0.5
+    door.quiet(0.5)
+    assert door.takes("5")
+
+
+def test_a_key_is_heard_over_a_pause_of_the_audio_thread() -> None:
+    """What its sound card kept meanwhile goes out without a gap, and is heard as one at the far end."""
+    door = Door()
+    door.quiet(10)
+    first, *others = frames("5", 40)
+    door.run([first])
+    door.now += 0.5
+    door.run(others)
+    assert not door.takes("5")
+
+
 def test_a_key_held_for_long_is_refused_until_well_after_its_end() -> None:
     door = Door()
     door.run(frames("5", 5000))
