@@ -149,7 +149,7 @@ def _firmware(order: Order, board: BoardImage, lock: Lock, epoch: int, scratch: 
 
 
 def _raspberry(order: Order, board: BoardImage, lock: Lock, unpacked: Path, made: Path) -> dict[str, Path]:
-    """Raspberry Pi's loader with its configuration, U-Boot, and Debian's device trees."""
+    """Raspberry Pi's loader with its configuration, U-Boot, and the kernel's device trees."""
     files = {"config.txt": made / "config.txt", "u-boot.bin": unpacked / "usr/lib/u-boot/rpi_arm64/u-boot.bin"}
     shutil.copyfile(board.folder / "config.txt", made / "config.txt")
     loaders = unpacked / "usr/lib/raspi-firmware"
@@ -157,10 +157,8 @@ def _raspberry(order: Order, board: BoardImage, lock: Lock, unpacked: Path, made
         for file in loaders.glob(pattern):
             files[file.name] = file
     (kernel,) = (package for package in lock.of_group("root") if package.name.startswith("linux-image-6"))
-    trees = scratch = made / "kernel"
-    debian.unpack(order.pool / kernel.file, scratch)
-    for tree in sorted(trees.glob("usr/lib/linux-image-*/broadcom/bcm2*-rpi-*.dtb")):
-        files[tree.name] = tree
+    debian.unpack(order.pool / kernel.file, made / "kernel")
+    files |= _device_trees(made / "kernel")
     for overlay in sorted((board.folder / "overlays").glob("*.dts")):
         compiled = made / f"{overlay.stem}.dtbo"
         run("dtc", "-@", "-I", "dts", "-O", "dtb", "-o", compiled, overlay)
@@ -168,7 +166,24 @@ def _raspberry(order: Order, board: BoardImage, lock: Lock, unpacked: Path, made
     missing = [name for name in ("bootcode.bin", "start.elf", "start4.elf") if name not in files]
     if missing:
         raise ImageError(f"the package raspi-firmware has no {missing[0]}")
+    _check_overlays(board.folder / "config.txt", files)
     return files
+
+
+def _device_trees(kernel: Path) -> dict[str, Path]:
+    """Those of an unpacked kernel's package; with overlays where it has some, as Raspberry Pi's has."""
+    (place,) = kernel.glob("usr/lib/linux-image-*")
+    files = {tree.name: tree for tree in sorted(place.glob("broadcom/bcm2*-rpi-*.dtb"))}
+    return files | {f"overlays/{file.name}": file for file in sorted(place.glob("overlays/*.dtb*"))}
+
+
+def _check_overlays(config: Path, files: dict[str, Path]) -> None:
+    """The loader says nothing of an overlay that it does not find."""
+    for number, line in enumerate(config.read_text().splitlines(), 1):
+        key, _, value = line.partition("=")
+        name = value.partition(",")[0].strip()
+        if key.strip() == "dtoverlay" and name and f"overlays/{name}.dtbo" not in files:
+            raise ImageError(f"{config}: line {number}: no overlay {name}, of the kernel nor of the board")
 
 
 def _describe(order: Order, board: BoardImage, lock: Lock, root: Root, done: Path, seconds: float) -> None:

@@ -271,3 +271,19 @@ def test_the_command_ends_with_one_line_and_a_status(tmp_path: Path) -> None:
     assert done.stderr.startswith("image: ")
     assert done.stderr.count("\n") == 1
     assert json.dumps(sorted(path.name for path in tmp_path.iterdir())) == "[]"
+
+
+def test_an_overlay_that_nobody_has_is_refused_with_its_place(tmp_path: Path) -> None:
+    """Raspberry Pi's kernel brings overlays, Debian's none: both packages, as they are unpacked."""
+    for name in ("broadcom/bcm2710-rpi-3-b.dtb", "broadcom/bcm2835.dtb", "overlays/cma.dtbo", "overlays/README"):
+        file = tmp_path / "kernel/usr/lib/linux-image-6.12.1+rpt-rpi-v8" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    files = building._device_trees(tmp_path / "kernel")
+    assert list(files) == ["bcm2710-rpi-3-b.dtb", "overlays/cma.dtbo"]
+
+    building._check_overlays(REPOSITORY / "board/rpi-raspios/config.txt", files)
+    config = tmp_path / "config.txt"
+    config.write_text("#dtoverlay=imx708\ndtoverlay=cma,cma-128\ndtoverlay=\ndtparam=audio=on\ndtoverlay=imx219\n")
+    with pytest.raises(ImageError, match=r"config\.txt: line 5: no overlay imx219"):
+        building._check_overlays(config, files)
