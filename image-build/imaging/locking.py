@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from imaging.shell import ImageError
 
-RELOCK = "make image-lock"
+RELOCK = "make image-lock BOARD=…"  # of the board that is built: one may have a lock of its own
 
 
 @dataclass(frozen=True, slots=True)
