@@ -274,7 +274,7 @@ def test_the_command_ends_with_one_line_and_a_status(tmp_path: Path) -> None:
 
 
 def test_an_overlay_that_nobody_has_is_refused_with_its_place(tmp_path: Path) -> None:
-    """Raspberry Pi's kernel brings overlays, Debian's none: both packages, as they are unpacked."""
+    """Raspberry Pi's kernel brings overlays, Debian's none."""
     for name in ("broadcom/bcm2710-rpi-3-b.dtb", "broadcom/bcm2835.dtb", "overlays/cma.dtbo", "overlays/README"):
         file = tmp_path / "kernel/usr/lib/linux-image-6.12.1+rpt-rpi-v8" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -287,3 +287,8 @@ def test_an_overlay_that_nobody_has_is_refused_with_its_place(tmp_path: Path) ->
     config.write_text("#dtoverlay=imx708\ndtoverlay=cma,cma-128\ndtoverlay=\ndtparam=audio=on\ndtoverlay=imx219\n")
     with pytest.raises(ImageError, match=r"config\.txt: line 5: no overlay imx219"):
         building._check_overlays(config, files)
+
+    shutil.rmtree(tmp_path / "kernel/usr/lib/linux-image-6.12.1+rpt-rpi-v8/overlays")
+    files = building._device_trees(tmp_path / "kernel")
+    assert list(files) == ["bcm2710-rpi-3-b.dtb"]
+    building._check_overlays(REPOSITORY / "board/rpi-debian/config.txt", files)
