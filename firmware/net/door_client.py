@@ -223,9 +223,11 @@ class DoorClient:
 
     async def _stay(self, connection: "_Connection") -> bool:
         """Until this connection is lost. Whether the lock had greeted us on it."""
+        greeting = asyncio.get_running_loop().call_later(ANSWER_S, self._want_greeting, connection)
         try:
             self._unreachable = await connection.lost
         finally:
+            greeting.cancel()
             greeted, self._connection = self._connection is connection, None
             connection.close()
         for request in tuple(self._pulses):
@@ -234,6 +236,11 @@ class DoorClient:
             if not answer.done():
                 answer.set_exception(DoorUnreachable(f"the door process went away: {self._unreachable}"))
         return greeted
+
+    def _want_greeting(self, connection: "_Connection") -> None:
+        """A lock that hangs before its hello is as good as none, and must be told like none."""
+        if self._connection is not connection and not connection.lost.done():
+            connection.lost.set_result(f"the door process does not answer in {ANSWER_S:g} s")
 
     def _receive(self, connection: "_Connection", message: dict[str, Any]) -> None:
         kind, request = message.pop("event"), message.get("request")

@@ -803,6 +803,22 @@ def test_a_lock_process_that_was_gone_for_a_moment_was_lost(station: Station) ->
     asyncio.run(story())
 
 
+def test_a_lock_process_that_hangs_before_it_greets_is_lost(station: Station) -> None:
+    """The socket takes connections, as the kernel does for a process that is stopped; nobody says hello."""
+
+    async def story() -> None:
+        station.socket_path.parent.mkdir(exist_ok=True)
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(os.fspath(station.socket_path))
+            silent.listen()
+            async with Heard(station) as heard:
+                lost = await heard.first(DoorLost)
+                assert lost == DoorLost("the door process does not answer in 2 s")
+                assert not heard.client.connected
+
+    asyncio.run(story())
+
+
 def test_a_lock_process_killed_in_mid_pulse_is_told_and_found_again(station: Station) -> None:
     async def story() -> None:
         process = station.start_and_wait()
